@@ -1,0 +1,66 @@
+# Everything here needs Python 3.11 or newer and make; each target installs what it uses into .venv.
+
+PYTHON ?= python3
+WORKDIR ?= runs/quickstart
+PYTEST_ARGS ?= -n 2 --dist loadfile
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+REQUIREMENTS := setup.cfg constraints.txt
+
+.DEFAULT_GOAL := help
+# Two installations at once would spoil the environment.
+.NOTPARALLEL:
+.PHONY: help quickstart test test-torch lint bench clean
+
+help:
+	@echo "make quickstart   train and restore in a few minutes on a CPU (WORKDIR=$(WORKDIR))"
+	@echo "make test         run the tests, those against PyTorch left out (PYTEST_ARGS=$(PYTEST_ARGS))"
+	@echo "make test-torch   install PyTorch and run the tests against it"
+	@echo "make lint         check style, format and types"
+	@echo "make bench        run the benchmarks"
+	@echo "make clean        remove the environment, the caches and the built packages (runs/ stays)"
+	@echo "Set PYTHON=python3.x to choose the interpreter the environment is made with."
+
+quickstart: $(VENV)/.installed-test
+	$(BIN)/python -m dgunet_jax.main --config configs/quickstart.py --workdir $(WORKDIR)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --ignore=tests/torch
+
+test-torch: $(VENV)/.installed-torch
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/torch
+
+# PyTorch is installed too: the type checker reads the imports of the code that uses it.
+lint: $(VENV)/.installed-dev $(VENV)/.installed-torch
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.run
+
+clean:
+	rm -rf $(VENV) .cache .pytest_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip is the last thing venv installs, so a half-made environment is made again.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) must be Python 3.11 or newer; choose another with make PYTHON=python3.x" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+
+# Without build isolation the package is built by the setuptools of constraints.txt.
+$(VENV)/.installed-test: $(REQUIREMENTS) | $(BIN)/pip
+	$(PIP_INSTALL) setuptools
+	$(PIP_INSTALL) --no-build-isolation -e '.[test]'
+	@touch $@
+
+$(VENV)/.installed-torch: $(VENV)/.installed-test
+	$(PIP_INSTALL) --no-build-isolation -e '.[test,torch]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-test
+	$(PIP_INSTALL) --no-build-isolation -e '.[dev]'
+	@touch $@
