@@ -1,0 +1,195 @@
+"""The one description of a network: every released model and every ablation is a value of it."""
+
+import dataclasses
+from typing import Literal, get_args, get_type_hints
+
+import jax.numpy as jnp
+
+from dgunet_jax.errors import UserError
+
+BLOCK = 32  # pixels, side of the block that a sampling matrix measures
+NUM_BASIS = 16  # maps that span the subspace of a merge
+
+
+@dataclasses.dataclass(frozen=True)
+class DGUNetConfig:
+    """Sizes and choices of a deep unfolding network (Mou, Wang, Zhang, CVPR 2022).
+
+    Attributes:
+      channels: image channels; 3 for the colour models, 1 for compressive sensing.
+      width: n, channels of the finest features.
+      growth: s, channels added at each of the three coarser scales.
+      last_growth: o, channels added in the last stage when it concatenates.
+      num_stages: K, estimates the network makes; at least 2. The K − 2 middle stages share weights
+        or not. With shared ones K may be changed after training.
+      share_middle: one set of weights for all middle stages (DGUNet), or one each (DGUNet+).
+      degradation: the operator pair of the gradient step v = x − ρ Φᵀ(Φ(x) − y): two learned
+        networks; `tied`: Φ learned and Φᵀ the transposed Jacobian of Φ at x; `known`: a learned
+        sampling matrix (see `measurements`) or the `operator` given to the network; `identity`:
+        Φ(x) = x; `none`: no gradient step, v = x.
+      measurements: rows of the learned sampling matrix for a block of 32×32 = 1024 pixels; 0: no
+        matrix.
+      memory: how features of the previous stage enter the encoder: `adaptive` (scale and shift),
+        `additive`, `none`.
+      memory_scales: the scales where they do, 0 the finest.
+      merge: how middle stages take up the attention features of the stage before: `subspace`
+        projection, or `concat`.
+      last_merge: the same for the last stage.
+      attention: supervised attention, `residual` f + conv(f) or `gated` f + conv(f) ·
+        sigmoid(conv(image)).
+      last_adds: what the last stage adds its correction to: the network's `input` y or its own
+        gradient step's `estimate`.
+      own_attention_slopes: middle stages have a PReLU slope of their own in their channel
+        attention; otherwise one slope serves all stages.
+      blockwise: the network runs on every 32×32 block alone.
+      dtype: computation: "float32", "bfloat16" or "float64"; None takes the widest of parameters
+        and images. Images, instance statistics and the subspace projection are never below float32.
+      unroll: middle stages written out per iteration of the scan, 1 (rolled) to K − 2; True means
+        all.
+      remat: recompute each stage in the backward pass instead of keeping its features.
+
+    Raises:
+      UserError: a value that makes no network; the message names it and the rule.
+    """
+
+    channels: int = 3
+    width: int = 40
+    growth: int = 20
+    last_growth: int = 16
+    num_stages: int = 7
+    share_middle: bool = True
+    degradation: Literal["learned", "known", "tied", "identity", "none"] = "learned"
+    measurements: int = 0
+    memory: Literal["adaptive", "additive", "none"] = "adaptive"
+    memory_scales: tuple[int, ...] = (0, 1, 2)
+    merge: Literal["subspace", "concat"] = "subspace"
+    last_merge: Literal["subspace", "concat"] = "concat"
+    attention: Literal["residual", "gated"] = "residual"
+    last_adds: Literal["input", "estimate"] = "input"
+    own_attention_slopes: bool = True
+    blockwise: bool = False
+    dtype: str | None = None
+    unroll: int | bool = 1
+    remat: bool = False
+
+    def __post_init__(self):
+        for name, hint in get_type_hints(type(self)).items():
+            choices = [c for c in get_args(hint) if isinstance(c, str)]
+            if choices and getattr(self, name) not in choices:
+                raise UserError(
+                    f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}"
+                )
+        if self.dtype is not None:
+            object.__setattr__(self, "dtype", _dtype_name(self.dtype))
+        object.__setattr__(self, "memory_scales", tuple(sorted(set(self.memory_scales))))
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.width % 2 or self.growth % 2:
+            raise UserError(
+                f"width {self.width} and growth {self.growth} must be even:"
+                " half of an encoder's channels are normalised"
+            )
+        if not set(self.memory_scales) <= {0, 1, 2}:
+            raise UserError(f"memory_scales is {self.memory_scales}; the scales are 0, 1 and 2")
+        if self.measurements and self.degradation != "known":
+            raise UserError(
+                f"measurements is {self.measurements}, but degradation is"
+                f" {self.degradation!r}, not 'known'"
+            )
+        if self.measurements and self.last_adds == "input":
+            raise UserError(
+                "last_adds is 'input', but measurements are no image; set last_adds to 'estimate'"
+            )
+        if self.blockwise and not self.measurements:
+            raise UserError(
+                "blockwise is true without measurements; only sampled blocks stand alone"
+            )
+        if self.measurements and self.channels != 1:
+            raise UserError(
+                f"channels is {self.channels}; a sampling matrix measures images of 1 channel"
+            )
+
+    @property
+    def multiple(self) -> int:
+        """Image sides must be multiples of it: 8 for three halvings, 32 for blocks."""
+        return BLOCK if self.measurements else 8
+
+    @property
+    def num_middle(self) -> int:
+        return self.num_stages - 2
+
+
+_LEAST = {
+    "channels": 1,
+    "width": 4,
+    "growth": 0,
+    "last_growth": 0,
+    "num_stages": 2,
+    "measurements": 0,
+    "unroll": 1,
+}
+
+
+def _dtype_name(dtype) -> str:
+    try:
+        name = jnp.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in ("float32", "bfloat16", "float64"):
+        raise UserError(f"dtype is {name}; it must be float32, bfloat16 or float64")
+    return name
+
+
+def _plus(width: int, growth: int) -> DGUNetConfig:
+    return DGUNetConfig(
+        width=width,
+        growth=growth,
+        last_growth=0,
+        share_middle=False,
+        last_merge="subspace",
+        own_attention_slopes=False,
+    )
+
+
+def _sensing(measurements: int, share_middle: bool) -> DGUNetConfig:
+    return DGUNetConfig(
+        channels=1,
+        width=32,
+        growth=16,
+        last_growth=16,
+        share_middle=share_middle,
+        degradation="known",
+        measurements=measurements,
+        memory="additive",
+        merge="concat",
+        attention="gated",
+        last_adds="estimate",
+    )
+
+
+VARIANTS: dict[str, DGUNetConfig] = {
+    "deblur": DGUNetConfig(width=80, growth=48, last_growth=32),
+    "deblur_plus": _plus(width=96, growth=48),
+    "derain": DGUNetConfig(width=40, growth=20, last_growth=16),
+    "derain_plus": _plus(width=40, growth=20),
+    "denoise": DGUNetConfig(width=80, growth=48, last_growth=32),
+    "denoise_plus": _plus(width=80, growth=40),
+    "cs": _sensing(measurements=256, share_middle=True),
+    "cs_plus": _sensing(measurements=256, share_middle=False),
+}
+"""The released models by name. The compressive-sensing ones sample 25 % and see the whole image;
+other ratios and block by
+block are `dataclasses.replace(VARIANTS["cs"], measurements=ceil(10.24 · percent),
+blockwise=True)`."""
+
+
+def variant(name: str) -> DGUNetConfig:
+    """The configuration of a released model.
+
+    Raises:
+      UserError: no model has that name; the message lists those that exist.
+    """
+    if name not in VARIANTS:
+        raise UserError(f"there is no variant {name!r}; the variants are {', '.join(VARIANTS)}")
+    return VARIANTS[name]

@@ -1,0 +1,246 @@
+"""The whole network: a first stage, middle stages under a scan, a last stage."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from dgunet_jax.errors import UserError
+from dgunet_jax.models.blocks import masked
+from dgunet_jax.models.config import BLOCK, DGUNetConfig
+from dgunet_jax.models.proximal import NUM_SCALES, Masks, Memory
+from dgunet_jax.models.stage import Shared, Stage
+from dgunet_jax.operators.gradient import Operator
+from dgunet_jax.operators.known import SamplingMatrix
+
+Array = jax.Array
+
+
+@flax.struct.dataclass
+class Restored:
+    """What the network gives.
+
+    Attributes:
+      image: the last estimate, (N, H, W, C), float32 or wider, not clipped.
+      stages: every estimate, first stage first, (K, N, H, W, C).
+    """
+
+    image: Array
+    stages: Array
+
+
+class DGUNet(nn.Module):
+    """Deep generalized unfolding network (Mou, Wang, Zhang, CVPR 2022; arXiv 2204.13348).
+
+    Proximal gradient descent on ½‖Φ(x) − y‖² + λJ(x), each of K iterations with networks in it:
+
+        v_k = x_{k−1} − ρ_k Φᵀ_k(Φ_k(x_{k−1}) − y),   x_k = prox_k(v_k),   x₀ = y.
+
+    Attributes:
+      config: sizes and choices.
+      operator: with `degradation="known"` and no measurements, the degradation.
+    """
+
+    config: DGUNetConfig = DGUNetConfig()
+    operator: Operator | None = None
+
+    def setup(self):
+        config = self.config
+        if (self.operator is not None) != (
+            config.degradation == "known" and not config.measurements
+        ):
+            raise UserError(
+                f"degradation {config.degradation!r} with {config.measurements} measurements"
+                f" {'takes no' if self.operator is not None else 'needs an'} operator"
+            )
+        slope = nn.initializers.constant(0.25)
+        self.attention_slope = self.param("attention_slope", slope, ())
+        if config.degradation in ("learned", "tied"):
+            self.operator_slope = self.param("operator_slope", slope, ())
+        if config.measurements:
+            self.sampling_matrix = self.param(
+                "sampling_matrix", _xavier_normal, (config.measurements, BLOCK**2)
+            )
+        self.first = Stage(config, "first")
+        if config.num_middle:
+            self.middle = Stage(config, "middle")
+        self.last = Stage(config, "last")
+
+    def __call__(self, images: Array, sizes: Array | None = None) -> Restored:
+        """Restores a batch of images.
+
+        Args:
+          images: (N, H, W, C), values in [0, 1], degraded; H and W multiples of 8. For a
+            compressive-sensing model the clean images, which it samples itself, H and W multiples
+            of 32.
+          sizes: (N, 2), height and width of each image within the array, multiples as well; an
+            image fills the top left corner. The result inside is what the image alone would give,
+            and zero outside. None: all images fill the array.
+
+        Raises:
+          UserError: a size that does not fit, with the next one that does; a wrong number of
+            channels; integers.
+        """
+        x, y, masks = self.start(images, sizes)
+        shared = self.shared(masks)
+        run = _run_stage(y, shared)
+        if self.config.remat:
+            run = nn.remat(run, prevent_cse=True)
+        x, memory = run(self.first, x, None)
+        stages = [x[None]]
+        if self.config.num_middle:
+            x, memory, estimates = self._iterate(x, memory, y, shared)
+            stages.append(estimates)
+        x, _ = self.last(x, memory, y, shared)
+        stages = masked(jnp.concatenate([*stages, x[None]]), None if masks is None else masks[0])
+        return Restored(image=stages[-1], stages=stages)
+
+    def _iterate(self, x, memory, y, shared):
+        """The middle stages: last estimate, last memory and all estimates."""
+        config = self.config
+        run = _run_stage(y, shared)
+        if config.remat:
+            # Inside a loop nothing can be merged with the forward pass, so the guard against it is
+            # not needed.
+            run = nn.remat(run, prevent_cse=False)
+
+        def body(stage, carry, _):
+            x, memory = run(stage, *carry)
+            return (x, memory), x
+
+        weights: dict[str, Any] = (
+            {"variable_broadcast": "params", "split_rngs": {"params": False}}
+            if config.share_middle
+            else {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+        )
+        scan = nn.scan(
+            body,
+            length=config.num_middle,
+            unroll=config.num_middle if config.unroll is True else config.unroll,
+            **weights,
+        )
+        (x, memory), estimates = scan(self.middle, (x, memory), None)
+        return x, memory, estimates
+
+    def start(self, images: Array, sizes: Array | None = None) -> tuple[Array, Array, Masks]:
+        """x₀, the measurement y, and which pixels belong to the pictures."""
+        config = self.config
+        images = jnp.asarray(images)
+        check_images(config, images.shape, images.dtype)
+        check_sizes(config, images.shape, sizes)
+        masks = None if sizes is None else make_masks(images.shape, sizes)
+        images = images.astype(self._image_dtype(images.dtype))
+        images = masked(images, None if masks is None else masks[0])
+        operator = self.known_operator
+        if operator is None:
+            return images, images, masks
+        y = operator.forward(images) if config.measurements else images
+        return operator.start(y), y, masks
+
+    def shared(self, masks: Masks) -> Shared:
+        """What all stages use."""
+        learned = self.config.degradation in ("learned", "tied")
+        return Shared(
+            operator_slope=self.operator_slope if learned else None,
+            attention_slope=self.attention_slope,
+            operator=self.known_operator,
+            masks=masks,
+        )
+
+    @property
+    def known_operator(self) -> Operator | None:
+        """The degradation where it is given by mathematics."""
+        return SamplingMatrix(self.sampling_matrix) if self.config.measurements else self.operator
+
+    def _image_dtype(self, dtype):
+        """Estimates stay in float32 at least: bfloat16 would cost more than the stages correct."""
+        wide = jnp.promote_types(jnp.promote_types(dtype, self.attention_slope.dtype), jnp.float32)
+        if self.config.dtype is None:
+            return wide
+        return jnp.promote_types(jnp.dtype(self.config.dtype), jnp.float32)
+
+
+def _xavier_normal(key, shape, dtype=jnp.float32):
+    """N(0, 2 / (rows + columns)) (Glorot and Bengio, 2010), drawn flat like the other weights."""
+    scale = math.sqrt(2 / sum(shape))
+    return scale * jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
+
+
+def abstract_params(config: DGUNetConfig) -> dict[str, Any]:
+    """The parameter tree of a network as shapes and dtypes, without computing anything."""
+    images = jax.ShapeDtypeStruct(
+        (1, config.multiple, config.multiple, config.channels), jnp.float32
+    )
+    return jax.eval_shape(DGUNet(config).init, jax.random.key(0), images)["params"]
+
+
+def flatten(params: Mapping[str, Any]) -> dict[str, Any]:
+    """A parameter tree as one dict, names joined by dots: `first.shallow.conv.kernel`."""
+    return flax.traverse_util.flatten_dict(params, sep=".")
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`."""
+    return flax.traverse_util.unflatten_dict(dict(flat), sep=".")
+
+
+def _run_stage(y, shared):
+    def run(stage: Stage, x: Array, memory: Memory | None):
+        return stage(x, memory, y, shared)
+
+    return run
+
+
+def make_masks(shape: tuple[int, ...], sizes: Array) -> Masks:
+    """Masks (N, H/2ⁱ, W/2ⁱ, 1) at the four scales for images of `sizes` in an array of `shape`."""
+    n, height, width, _ = shape
+    sizes = jnp.asarray(sizes).reshape(n, 1, 1, 1, 2)
+
+    def mask(scale):
+        rows = jnp.arange(height >> scale).reshape(1, -1, 1, 1)
+        columns = jnp.arange(width >> scale).reshape(1, 1, -1, 1)
+        return (rows < sizes[..., 0] >> scale) & (columns < sizes[..., 1] >> scale)
+
+    return tuple(mask(scale) for scale in range(NUM_SCALES + 1))
+
+
+def check_images(config: DGUNetConfig, shape: tuple[int, ...], dtype) -> None:
+    """Raises a UserError unless images of `shape` and `dtype` can go into the network."""
+    if len(shape) != 4 or shape[-1] != config.channels:
+        raise UserError(
+            f"images have shape {tuple(shape)}; it must be (N, H, W, {config.channels})"
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise UserError(f"images are {dtype}; they must be floating point in [0, 1]")
+    multiple, (height, width) = config.multiple, shape[1:3]
+    if height % multiple or width % multiple or not height * width:
+        fits = [max(multiple, -(-side // multiple) * multiple) for side in (height, width)]
+        raise UserError(
+            f"size {height}×{width} is not a multiple of {multiple}; pad to {fits[0]}×{fits[1]}"
+        )
+
+
+def check_sizes(config: DGUNetConfig, shape: tuple[int, ...], sizes: Array | None) -> None:
+    """Raises a UserError unless `sizes` fit; values that are being traced cannot be checked."""
+    if sizes is None:
+        return
+    if np.shape(sizes) != (shape[0], 2):
+        raise UserError(f"sizes have shape {np.shape(sizes)}; it must be ({shape[0]}, 2)")
+    if isinstance(sizes, Tracer):
+        return
+    for height, width in np.asarray(sizes):
+        if height % config.multiple or width % config.multiple or min(height, width) < 1:
+            raise UserError(
+                f"size {height}×{width} in sizes is not a positive multiple of {config.multiple}"
+            )
+        if height > shape[1] or width > shape[2]:
+            raise UserError(
+                f"size {height}×{width} in sizes exceeds the array's {shape[1]}×{shape[2]}"
+            )

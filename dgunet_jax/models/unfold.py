@@ -1,0 +1,148 @@
+"""The network taken apart: every stage as a pair of pure functions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.struct
+import jax
+
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.models.proximal import Memory
+from dgunet_jax.models.stage import Shared, Stage
+from dgunet_jax.operators.gradient import Operator
+
+Array = jax.Array
+
+
+@flax.struct.dataclass
+class UnfoldedStage:
+    """One stage with its weights: a pytree whose methods are pure functions of images.
+
+    Attributes:
+      params: the stage's own weights.
+      shared: what all stages use.
+      module: the stage's definition.
+    """
+
+    params: Any
+    shared: Shared
+    module: Stage = flax.struct.field(pytree_node=False)
+
+    @property
+    def operator(self) -> Operator:
+        """Φ and Φᵀ: `forward(x)`, `adjoint(r, at=x)`, `start(y)`."""
+        return self._apply("operator")
+
+    @property
+    def step_size(self) -> Array | float:
+        """ρ, a scalar; 0 where there is no gradient step."""
+        return self.params.get("step_size", 0.0)
+
+    def gradient(self, x: Array, y: Array) -> Array:
+        """v = x − ρ Φᵀ(Φ(x) − y), (N, H, W, C)."""
+        return self._apply("gradient", x, y)
+
+    def proximal(self, v: Array, memory: Memory | None, y: Array) -> tuple[Array, Memory | None]:
+        """(x, memory) from v and the previous stage's memory.
+
+        The memory is None into the first stage and out of the last. y is what the last stage of a
+        DGUNet adds its correction to; other stages do not look at it.
+        """
+        return self._apply("proximal", v, memory, y)
+
+    def _apply(self, method: str, *arguments) -> Any:
+        return self.module.apply({"params": self.params}, *arguments, self.shared, method=method)
+
+
+@flax.struct.dataclass
+class Unfolded:
+    """A network as a list of stages, first first.
+
+    Attributes:
+      stages: K of them.
+      params: the whole network's weights.
+      model: the network.
+    """
+
+    stages: tuple[UnfoldedStage, ...]
+    params: Any
+    model: DGUNet = flax.struct.field(pytree_node=False)
+
+    def start(self, inputs: Array) -> tuple[Array, Array]:
+        """(x₀, y) from the network's inputs; y the measurement where the degradation is known."""
+        started: Any = self.model.apply({"params": self.params}, inputs, method="start")
+        return started[0], started[1]
+
+
+@flax.struct.dataclass
+class StageTrace:
+    """What one stage computed.
+
+    Attributes:
+      residual: Φ_k(x_{k−1}) − y, of the measurement's shape.
+      v: the gradient step's image, (N, H, W, C).
+      x: the estimate, (N, H, W, C).
+      memory: what it handed on; None from the last stage.
+    """
+
+    residual: Array
+    v: Array
+    x: Array
+    memory: Memory | None
+
+
+@flax.struct.dataclass
+class Trace:
+    """What a network computed on its way.
+
+    Attributes:
+      start: x₀, (N, H, W, C).
+      y: the measurement.
+      stages: one for each stage, first first.
+    """
+
+    start: Array
+    y: Array
+    stages: tuple[StageTrace, ...]
+
+
+def unfold(model: DGUNet, variables: Mapping[str, Any]) -> Unfolded:
+    """The stages of a network as pure functions on the same weights.
+
+    `x, y = unfolded.start(inputs)`, then for every stage `v = stage.gradient(x, y)` and
+    `x, memory = stage.proximal(v, memory, y)`, with None as the first memory: the last x is
+    `model.apply(variables, inputs).image`.
+
+    Middle stages with shared weights appear as many times as they are iterated.
+    """
+    params, config = variables["params"], model.config
+    shared: Any = model.apply({"params": params}, None, method="shared")
+
+    def stage(position, params):
+        return UnfoldedStage(params=params, shared=shared, module=Stage(config, position))
+
+    def middle(i):
+        weights = params["middle"]
+        return weights if config.share_middle else jax.tree.map(lambda leaf: leaf[i], weights)
+
+    return Unfolded(
+        stages=(
+            stage("first", params["first"]),
+            *(stage("middle", middle(i)) for i in range(config.num_middle)),
+            stage("last", params["last"]),
+        ),
+        params=params,
+        model=model,
+    )
+
+
+def trace(unfolded: Unfolded, inputs: Array) -> Trace:
+    """Runs a network stage by stage and keeps residuals, gradient steps, estimates and memories."""
+    start, y = unfolded.start(inputs)
+    x, memory, stages = start, None, []
+    for stage in unfolded.stages:
+        residual = stage.operator.forward(x) - y
+        v = stage.gradient(x, y)
+        x, memory = stage.proximal(v, memory, y)
+        stages.append(StageTrace(residual=residual, v=v, x=x, memory=memory))
+    return Trace(start=start, y=y, stages=tuple(stages))

@@ -1,0 +1,48 @@
+"""The gradient step of proximal gradient descent, and what an operator must offer."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+
+Array = jax.Array
+
+
+class Operator(Protocol):
+    """A degradation y = Φ(x) and its adjoint, exact or learned."""
+
+    def forward(self, x: Array) -> Array:
+        """Φ(x): the measurement of an image (N, H, W, C)."""
+        ...
+
+    def adjoint(self, r: Array, at: Array) -> Array:
+        """Φᵀ r: a residual brought back to the image; of a nonlinear Φ the derivative's at `at`."""
+        ...
+
+    def start(self, y: Array) -> Array:
+        """x₀, the first estimate, from the measurement."""
+        ...
+
+
+def gradient_step(
+    forward: Callable[[Array], Array],
+    adjoint: Callable[[Array], Array],
+    step_size: Any,
+    x: Array,
+    y: Array,
+) -> Array:
+    """One step of gradient descent on ½‖Φ(x) − y‖²: v = x − ρ Φᵀ(Φ(x) − y).
+
+    Args:
+      forward: Φ, image to measurement.
+      adjoint: Φᵀ, measurement to image.
+      step_size: ρ, a scalar.
+      x: the estimate, any shape `forward` takes.
+      y: the measurement, of the shape `forward` gives.
+
+    Returns:
+      v, of the shape of `x`.
+
+    Source: equation (5) of Mou, Wang, Zhang, CVPR 2022.
+    """
+    return x - step_size * adjoint(forward(x) - y)
