@@ -1,0 +1,53 @@
+"""python -m dgunet_jax.main --config configs/quickstart.py --workdir DIR"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from dgunet_jax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the run.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints and results are written.")
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) > 1:
+        raise UserError(f"unexpected argument {arguments[1]!r}")
+    if _CONFIG.value is None or _WORKDIR.value is None:
+        raise UserError("--config and --workdir are needed")
+    from dgunet_jax.compilation import use_cache
+    from dgunet_jax.training.config import from_config_dict
+    from dgunet_jax.training.loop import train
+
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save otherwise
+    use_cache()
+    scores = train(from_config_dict(_CONFIG.value), Path(_WORKDIR.value))
+    print(f"PSNR noisy {scores.noisy:.2f} dB, restored {scores.restored:.2f} dB")
+    return 0
+
+
+def run() -> None:
+    """Runs `main`; a user's mistake is one line and exit status 2."""
+    try:
+        app.run(main, flags_parser=_parse)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        raise UserError(" ".join(str(error).split())) from error
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}") from error
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"the config cannot be used: {error}") from error
+
+
+if __name__ == "__main__":
+    run()

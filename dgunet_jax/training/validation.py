@@ -1,0 +1,82 @@
+"""PSNR on whole held-out pictures, and the pictures that show it."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dgunet_jax.data.pipeline import Pair
+from dgunet_jax.metrics.psnr import psnr
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.restoration.restorer import restore_stages
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Mean PSNR in dB over the pictures.
+
+    Attributes:
+      noisy: of the inputs, clamped to [0, 1] as any file that shows them is.
+      stages: of every stage's clamped estimate, first stage first.
+    """
+
+    noisy: float
+    stages: tuple[float, ...]
+
+    @property
+    def restored(self) -> float:
+        return self.stages[-1]
+
+
+def validate(model: DGUNet, params: Mapping[str, Any], pairs: Iterable[Pair]) -> Scores:
+    """Restores whole pictures and scores every stage: RGB PSNR, clamped and not rounded."""
+    noisy, stages = [], []
+    for pair in pairs:
+        noisy.append(psnr(pair["input"].clip(0, 1), pair["target"]))
+        estimates = restore_stages(model, {"params": params}, pair["input"]).clip(0, 1)
+        stages.append([psnr(estimate, pair["target"]) for estimate in estimates])
+    means = np.mean(stages, axis=0).tolist()
+    return Scores(noisy=float(np.mean(noisy)), stages=tuple(means))
+
+
+def show(model: DGUNet, params: Mapping[str, Any], pairs: list[Pair], folder: Path) -> list[Path]:
+    """Writes `comparison.png` (noisy, restored, clean) and `stages.png` (every estimate)."""
+    restored = [
+        restore_stages(model, {"params": params}, pair["input"]).clip(0, 1) for pair in pairs
+    ]
+    comparison = [
+        [
+            (f"noisy {_decibel(pair['input'].clip(0, 1), pair)}", pair["input"].clip(0, 1)),
+            (f"restored {_decibel(estimates[-1], pair)}", estimates[-1]),
+            ("clean", pair["target"]),
+        ]
+        for pair, estimates in zip(pairs, restored, strict=True)
+    ]
+    strip = [("y", pairs[0]["input"].clip(0, 1))]
+    strip += [(f"x{k} {_decibel(x, pairs[0])}", x) for k, x in enumerate(restored[0], 1)]
+    written = [folder / "comparison.png", folder / "stages.png"]
+    _draw(comparison, written[0])
+    _draw([strip], written[1])
+    return written
+
+
+def _decibel(image: np.ndarray, pair: Pair) -> str:
+    return f"{psnr(image, pair['target']):.2f} dB"
+
+
+def _draw(rows: list[list[tuple[str, np.ndarray]]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    height, width, _ = rows[0][0][1].shape
+    figure = Figure(
+        figsize=(3.2 * len(rows[0]), len(rows) * (3.2 * height / width + 0.3)), layout="compressed"
+    )
+    axes = figure.subplots(len(rows), len(rows[0]), squeeze=False)
+    for row, pictures in zip(axes, rows, strict=True):
+        for ax, (title, image) in zip(row, pictures, strict=True):
+            ax.imshow(image)
+            ax.set_title(title, fontsize=9)
+            ax.axis("off")
+    figure.savefig(path, dpi=120)
