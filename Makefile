@@ -57,6 +57,7 @@ $(VENV)/.installed-test: $(REQUIREMENTS) | $(BIN)/pip
 	$(PIP_INSTALL) --no-build-isolation -e '.[test]'
 	@touch $@
 
+# On Linux, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu spares the download of CUDA.
 $(VENV)/.installed-torch: $(VENV)/.installed-test
 	$(PIP_INSTALL) --no-build-isolation -e '.[test,torch]'
 	@touch $@

@@ -15,7 +15,12 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints and results a
 def main(arguments: list[str]) -> int:
     if len(arguments) > 1:
         raise UserError(f"unexpected argument {arguments[1]!r}")
-    if _CONFIG.value is None or _WORKDIR.value is None:
+    try:
+        settings = _CONFIG.value
+        given = settings is not None and list(settings)  # a file that failed to load says so here
+    except OSError as error:
+        raise UserError(" ".join(str(error).split())) from error
+    if not given or _WORKDIR.value is None:
         raise UserError("--config and --workdir are needed")
     from dgunet_jax.compilation import use_cache
     from dgunet_jax.training.config import from_config_dict
@@ -24,7 +29,7 @@ def main(arguments: list[str]) -> int:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save otherwise
     use_cache()
-    scores = train(from_config_dict(_CONFIG.value), Path(_WORKDIR.value))
+    scores = train(from_config_dict(settings), Path(_WORKDIR.value))
     print(f"PSNR noisy {scores.noisy:.2f} dB, restored {scores.restored:.2f} dB")
     return 0
 
@@ -43,10 +48,9 @@ def _parse(arguments: list[str]) -> list[str]:
         return flags.FLAGS(arguments)
     except flags.Error as error:
         raise UserError(" ".join(str(error).split())) from error
-    except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}") from error
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"the config cannot be used: {error}") from error
+    except Exception as error:  # whatever the config file raises
+        message = " ".join(str(error).split())
+        raise UserError(f"--config cannot be used: {type(error).__name__}: {message}") from error
 
 
 if __name__ == "__main__":

@@ -8,3 +8,4 @@ import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")

@@ -122,7 +122,7 @@ def recognise(arrays: Mapping[str, np.ndarray], num_stages: int | None = None) -
         width=width,
         growth=size("stage1_encoder.body.0.conv_1.weight", 0) - width,
         last_growth=size(last, 0) - width if has_growth else 0,
-        num_stages=found or num_stages or DEFAULT_STAGES,
+        num_stages=next(k for k in (found, num_stages, DEFAULT_STAGES) if k is not None),
         measurements=size("Phi", 0, rank=2) if sensing else 0,
     )
 

@@ -122,8 +122,8 @@ class HalfInstanceNorm(nn.Module):
         wide = h.astype(jnp.promote_types(h.dtype, jnp.float32))
         mean = spatial_mean(wide[..., :half], mask)
         variance = spatial_mean(jnp.square(wide[..., :half] - mean), mask)
-        scale = scale.astype(wide.dtype) * jax.lax.rsqrt(variance + _INSTANCE_NORM_EPSILON)
-        bias = jnp.broadcast_to(bias.astype(wide.dtype), mean.shape)
+        scale, bias = (jnp.broadcast_to(a.astype(wide.dtype), mean.shape) for a in (scale, bias))
+        scale = scale * jax.lax.rsqrt(variance + _INSTANCE_NORM_EPSILON)
         # One shift and scale for all channels is one pass over h; the second half is shifted by 0
         # and scaled by 1.
         rest = jnp.zeros_like(mean, shape=(*mean.shape[:3], h.shape[-1] - half))

@@ -36,7 +36,7 @@ def project(basis: Array, features: Array) -> Array:
     Projection", CVPR 2021; the conditioning is this project's (docs/decisions.md).
     """
     ridge, small_ridge = _RIDGES[jnp.dtype(basis.dtype)]
-    eye = jnp.eye(basis.shape[-1], dtype=basis.dtype)
+    eye = jnp.eye(basis.shape[-1], dtype=basis.dtype)[None]
 
     constant = lax.stop_gradient(basis)
     scale = 1 / (jnp.sqrt(jnp.sum(jnp.square(constant), (1, 2))) + _SMALLEST_NORM)

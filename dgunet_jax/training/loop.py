@@ -1,5 +1,6 @@
 """The training loop."""
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -74,32 +75,34 @@ def train(config: TrainConfig, workdir: Path) -> validation.Scores:
 
     def evaluate() -> validation.Scores:
         scores = validation.validate(model, state.params, pairs)
+        if not np.isfinite(scores.restored):
+            raise UserError(f"step {step}: the estimates of the held-out pictures are not finite")
         _say(f"step {step}: held out {scores.restored:.2f} dB, noisy {scores.noisy:.2f} dB")
         return scores
 
     step = int(state.step)
     scores = evaluate()
     previous: Metrics | None = None
-    while step < config.optimizer.steps:
-        batch = jax.tree.map(
-            lambda part: jax.make_array_from_process_local_data(sharding, part), next(batches)
-        )
-        state, metrics = step_fn(state, batch)
-        step += 1
-        # The step before has ended by now: reading its metrics keeps no device waiting.
-        if previous is not None:
-            _check(previous, step - 1)
-        previous = metrics
-        last = step == config.optimizer.steps
-        if step % config.report.progress_every == 0 or last:
-            progress.show(step, metrics)
-        if step % config.report.evaluate_every == 0 or last:
-            _check(metrics, step)
-            scores = evaluate()
-        if step % config.report.save_every == 0 or last:
-            _check(metrics, step)
-            saved.save(state, scores.restored)
-    saved.close()
+    with contextlib.closing(saved):
+        while step < config.optimizer.steps:
+            batch = jax.tree.map(
+                lambda part: jax.make_array_from_process_local_data(sharding, part), next(batches)
+            )
+            state, metrics = step_fn(state, batch)
+            step += 1
+            # The step before has ended by now: reading its metrics keeps no device waiting.
+            if previous is not None:
+                _check(previous, step - 1)
+            previous = metrics
+            last = step == config.optimizer.steps
+            if step % config.report.progress_every == 0 or last:
+                progress.show(step, metrics)
+            if step % config.report.evaluate_every == 0 or last:
+                _check(metrics, step)
+                scores = evaluate()
+            if step % config.report.save_every == 0 or last:
+                _check(metrics, step)
+                saved.save(state, scores.restored)
 
     _finish(model, state, pairs, workdir)
     return scores

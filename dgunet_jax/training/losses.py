@@ -33,7 +33,8 @@ def laplacian(x: Array) -> Array:
     """
     x = _wide(x)
     height, width = x.shape[-3:-1]
-    even = (np.arange(height) % 2 == 0)[:, None, None] & (np.arange(width) % 2 == 0)[:, None]
+    rows, columns = np.indices((height, width))
+    even = np.broadcast_to(((rows | columns) % 2 == 0)[..., None], x.shape)
     return x - _gaussian(jnp.where(even, 4 * _gaussian(x), 0))
 
 

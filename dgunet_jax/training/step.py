@@ -113,7 +113,7 @@ def make_train_step(
         gradient, stage_losses = averaged(state.params, batch)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = Metrics(stage_losses, optax.global_norm(gradient))
+        metrics = Metrics(stage_losses, optax.tree.norm(gradient))
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return jax.jit(step, donate_argnums=0)

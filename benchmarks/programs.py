@@ -1,0 +1,159 @@
+"""The two programs that are measured: restoring a picture, and one training step."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks import flops
+from dgunet_jax.models.config import VARIANTS
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.training.losses import stage_losses
+
+Array = jax.Array
+
+FORWARD_SHAPE = (1, 256, 256)
+STEP_SHAPE = (2, 64, 64)
+LOSSES = {
+    "deblur": "charbonnier_edge",
+    "derain": "charbonnier_edge",
+    "denoise": "clamped_charbonnier",
+    "cs": "clamped_squares",
+}
+_LEARNING_RATE = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A traced program with the inputs to run it on.
+
+    Attributes:
+      gflop: of its convolutions and matrix products.
+      trace_seconds: from Python to the program given to XLA.
+      lowered: that program.
+      arguments: inputs.
+    """
+
+    gflop: float
+    trace_seconds: float
+    lowered: jax.stages.Lowered
+    arguments: tuple[Any, ...]
+
+    def compile(self) -> "Compiled":
+        """Compiles it for this machine."""
+        begin = time.perf_counter()
+        compiled = self.lowered.compile()
+        seconds = time.perf_counter() - begin
+        memory = compiled.memory_analysis()
+        sizes = memory and (
+            memory.argument_size_in_bytes,
+            memory.output_size_in_bytes,
+            memory.temp_size_in_bytes,
+        )
+        arguments = jax.device_put(self.arguments)
+        return Compiled(
+            run=lambda: jax.block_until_ready(compiled(*arguments)),
+            memory_mb=sum(sizes) / 1e6 if sizes else None,
+            compile_seconds=seconds,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """A compiled program.
+
+    Attributes:
+      run: runs it and waits for the result, which it returns.
+      memory_mb: arguments, results and the most that is held between, 10⁶ bytes; None if
+        the platform does not say.
+      compile_seconds: XLA's time for it.
+    """
+
+    run: Callable[[], Any]
+    memory_mb: float | None
+    compile_seconds: float
+
+
+def count_parameters(variant: str) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_parameter_shapes(variant)))
+
+
+def forward(variant: str, unroll: int | bool) -> Program:
+    """Restoring one picture of 256×256 pixels."""
+    model = DGUNet(dataclasses.replace(VARIANTS[variant], unroll=unroll))
+
+    def restore(params: Any, images: Array) -> Array:
+        restored: Any = model.apply({"params": params}, images)
+        return restored.image
+
+    return _trace(restore, _parameters(variant), _images(variant, FORWARD_SHAPE))
+
+
+def training_step(variant: str, unroll: int | bool) -> Program:
+    """Loss of all stages, its gradient and an Adam update, on two patches of 64×64 pixels."""
+    model = DGUNet(dataclasses.replace(VARIANTS[variant], unroll=unroll))
+    optimizer = optax.adam(_LEARNING_RATE)
+    loss_name = LOSSES[variant.removesuffix("_plus")]
+
+    def step(
+        state: tuple[Any, Any], inputs: Array, targets: Array
+    ) -> tuple[tuple[Any, Any], Array]:
+        params, moments = state
+
+        def loss(params):
+            restored: Any = model.apply({"params": params}, inputs)
+            return jnp.sum(stage_losses(loss_name, restored.stages, targets))
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, moments = optimizer.update(gradient, moments, params)
+        return (optax.apply_updates(params, updates), moments), value
+
+    params, images = _parameters(variant), _images(variant, STEP_SHAPE)
+    moments = jax.tree.map(
+        lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(optimizer.init, params)
+    )
+    return _trace(step, (params, moments), images, np.roll(images, 1, axis=1))
+
+
+def _trace(function: Callable, *arguments) -> Program:
+    begin = time.perf_counter()
+    traced = jax.jit(function).trace(*arguments)
+    lowered = traced.lower()
+    return Program(
+        gflop=flops.count(traced.jaxpr.jaxpr) / 1e9,
+        trace_seconds=time.perf_counter() - begin,
+        lowered=lowered,
+        arguments=arguments,
+    )
+
+
+def _parameter_shapes(variant: str) -> Any:
+    images = jax.ShapeDtypeStruct((1, 32, 32, VARIANTS[variant].channels), jnp.float32)
+    model = DGUNet(VARIANTS[variant])
+    return jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+
+
+def _parameters(variant: str) -> Any:
+    """Random weights that keep the scale of features. NumPy's, as the model's compile slowly."""
+    rng = np.random.default_rng(0)
+
+    def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        name = path[-1].key
+        if name.startswith(("kernel", "sampling")):
+            fan_in = math.prod(leaf.shape[-4:-1])
+            return rng.standard_normal(leaf.shape, np.float32) / math.sqrt(2 * fan_in)
+        constant = {"step_size": 0.5, "scale": 1.0, "bias": 0.0}.get(name, 0.25)
+        return np.full(leaf.shape, constant, np.float32)
+
+    return jax.tree.map_with_path(draw, _parameter_shapes(variant))
+
+
+def _images(variant: str, shape: tuple[int, int, int]) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return rng.random((*shape, VARIANTS[variant].channels), np.float32)

@@ -1,0 +1,20 @@
+"""Estimates, losses and gradients of every released model against the golden numbers, in float64.
+
+The strict comparison: in float32 a rectifier or a clamp may flip with rounding.
+"""
+
+import numpy as np
+import pytest
+
+from tests import golden_numbers
+
+
+@pytest.mark.parametrize("name", golden_numbers.NAMES)
+def test_estimates_loss_and_gradients(name: str):
+    golden, computed = golden_numbers.load(name), golden_numbers.compute(name, np.float64)
+    assert computed.stages.dtype == np.float64
+    # The recorded estimates are rounded to float32.
+    np.testing.assert_allclose(computed.stages, golden.stages, rtol=6e-8, atol=1e-8)
+    assert computed.loss == pytest.approx(golden.loss, rel=1e-9)
+    error, key = golden_numbers.worst_gradient(golden, computed.gradients, 1e-6, 1e-9)
+    assert error < 1, f"{key}: {error:.2f} times the tolerance"

@@ -1,0 +1,157 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dgunet_jax
+from dgunet_jax.cli import main
+from dgunet_jax.convert.pytorch import to_pytorch
+from dgunet_jax.convert.torch_files import write_torch
+from tests.small import equal, network
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "net.pth"
+    dgunet_jax.save(path, *network())
+    return path
+
+
+def picture(path, height=31, width=37, seed=0):
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(values).save(path)
+    return values
+
+
+def one_error_line(capsys) -> str:
+    err = capsys.readouterr().err
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, err
+    assert "Traceback" not in err
+    return errors[0]
+
+
+def test_convert_says_what_it_recognised_and_loses_nothing(checkpoint, tmp_path, capsys):
+    target = tmp_path / "net.safetensors"
+    assert main(["convert", str(checkpoint), str(target), "--num-stages", "3"]) == 0
+    said = capsys.readouterr().out
+    for part in ("DGUNet", "width 8, growth 4", "stages: 3", "basic.concat12.weight", str(target)):
+        assert part in said
+    used, unused, total = (
+        int(word.replace(",", ""))
+        for word in said.split("parameters: ")[1].split()
+        if word[0].isdigit()
+    )
+    assert used + unused == total
+    # Six uses of one operator slope and two of one attention slope count once each.
+    assert total == sum(value.size for value in to_pytorch(*network()).values()) - 6
+    assert equal(dgunet_jax.load(target)[1], network()[1])
+
+
+def test_convert_reports_everything_that_is_wrong_in_one_line(tmp_path, capsys):
+    state = to_pytorch(*network())
+    del state["tail.weight"]
+    state["surplus"] = np.zeros(3, np.float32)
+    state["phi_0.body.0.bias"] = np.zeros(5, np.float32)
+    write_torch(tmp_path / "bad.pth", state)
+    assert main(["convert", str(tmp_path / "bad.pth"), str(tmp_path / "out.safetensors")]) == 2
+    error = one_error_line(capsys)
+    for part in ("bad.pth", "missing tail.weight", "unexpected surplus", "phi_0.body.0.bias has"):
+        assert part in error
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_info_names_the_tasks_a_checkpoint_may_be_for(tmp_path, capsys):
+    model, variables = network(width=40, growth=20, last_growth=16)
+    dgunet_jax.save(tmp_path / "net.safetensors", model, variables)
+    assert main(["info", str(tmp_path / "net.safetensors")]) == 0
+    assert "possible tasks: derain\n" in capsys.readouterr().out
+
+
+def test_restore_writes_every_readable_picture_and_names_the_others(checkpoint, tmp_path, capsys):
+    inputs = [
+        tmp_path / "a.png",
+        tmp_path / "b.bmp",
+        tmp_path / "broken.png",
+        tmp_path / "gone.png",
+    ]
+    picture(inputs[0])
+    picture(inputs[1], 8, 9)
+    inputs[2].write_bytes(inputs[0].read_bytes()[:100])
+    output = tmp_path / "out"
+    status = main(
+        ["restore", "--checkpoint", str(checkpoint), "--output", str(output), *map(str, inputs)]
+    )
+    assert status == 2
+    errors = [e for e in capsys.readouterr().err.splitlines() if e.startswith("error: ")]
+    assert [str(inputs[2]) in errors[0], str(inputs[3]) in errors[1], len(errors)] == [
+        True,
+        True,
+        2,
+    ]
+    assert sorted(p.name for p in output.iterdir()) == ["a.png", "b.png"]
+    with Image.open(output / "a.png") as restored:
+        assert restored.size == (37, 31)
+
+
+def test_restore_never_replaces_an_input_or_another_output(checkpoint, tmp_path, capsys):
+    picture(tmp_path / "a.png")
+    (tmp_path / "sub").mkdir()
+    picture(tmp_path / "sub" / "a.jpg")
+    before = (tmp_path / "a.png").read_bytes()
+    command = ["restore", "--checkpoint", str(checkpoint), str(tmp_path / "a.png")]
+    assert main([*command, "--output", str(tmp_path)]) == 2
+    assert "is an input" in one_error_line(capsys)
+    assert main([*command, str(tmp_path / "sub/a.jpg"), "--output", str(tmp_path / "out")]) == 2
+    assert "is the output of another input too" in one_error_line(capsys)
+    assert (tmp_path / "a.png").read_bytes() == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_restore_refuses_a_compressive_sensing_model(tmp_path, capsys):
+    sensing = {
+        "channels": 1, "degradation": "known", "measurements": 103, "memory": "additive",
+        "merge": "concat", "attention": "gated", "last_adds": "estimate",
+    }  # fmt: skip
+    dgunet_jax.save(tmp_path / "cs.pth", *network(**sensing))
+    picture(tmp_path / "a.png")
+    arguments = ["--checkpoint", str(tmp_path / "cs.pth"), "--output", str(tmp_path / "out")]
+    assert main(["restore", *arguments, str(tmp_path / "a.png")]) == 2
+    assert "compressive sensing" in one_error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["convert", "gone.pth", "out.pth"], "gone.pth: there is no such file"),
+        (["info"], "CHECKPOINT"),
+        (["paint"], "'paint'"),
+        (["info", "NET", "--num-stages", "1"], "num_stages is 1; it must be at least 2"),
+        (["info", "NET", "--num-stages", "0"], "num_stages is 0; it must be at least 2"),
+        (["info", "NET", "--num-stages", "x"], "invalid int value: 'x'"),
+        (["convert", "NET", "NET"], "is the input"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(checkpoint, capsys, arguments, part):
+    arguments = [str(checkpoint) if a == "NET" else a for a in arguments]
+    assert main(arguments) == 2
+    assert part in one_error_line(capsys)
+
+
+def test_importing_the_package_is_light():
+    code = "import sys, dgunet_jax; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    for heavy in ("torch", "tensorflow", "orbax", "grain", "matplotlib"):
+        assert f"'{heavy}'" not in modules
+
+
+def test_every_public_name_exists_and_is_documented():
+    for name in dgunet_jax.__all__:
+        value = getattr(dgunet_jax, name)
+        assert name in ("VARIANTS", "__version__") or value.__doc__
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = dgunet_jax.nothing
