@@ -22,7 +22,7 @@ class Times:
     Attributes:
       rolled: seconds, two a round.
       unrolled: seconds, two a round.
-      rates: GFLOP/s of a matrix product, measured around every run, the best of each round.
+      rates: GFLOP/s of a matrix product, measured around every run, the median of each round.
     """
 
     rolled: list[float]
@@ -75,7 +75,7 @@ def measure(rolled: Compiled, unrolled: Compiled, rounds: int) -> Times:
         ):
             seconds.append(clock(program.run))
             rates.append(product())
-        times.rates.append(max(rates))
+        times.rates.append(statistics.median(rates))
     return times
 
 

@@ -70,7 +70,9 @@ class Decoder(nn.Module):
             mask, channels = at_scale(masks, i), self.config.width + self.config.growth * i
             up = blocks.Upsample(channels, name=f"up_{i}")(x)
             skip = blocks.Conv(channels, name=f"skip_{i}")(kept[i], mask)
-            x = jnp.concatenate([up, skip], -1)
+            # Behind the barrier both of the block's convolutions read one copy; XLA's CPU backend
+            # makes two otherwise.
+            x = jax.lax.optimization_barrier(jnp.concatenate([up, skip], -1))
             x = blocks.UNetBlock(channels, norm=False, name=f"block_{i}")(x, mask)
             outputs.insert(0, x)
         return outputs
