@@ -16,11 +16,10 @@ def main(arguments: list[str]) -> int:
     if len(arguments) > 1:
         raise UserError(f"unexpected argument {arguments[1]!r}")
     try:
-        settings = _CONFIG.value
-        given = settings is not None and list(settings)  # a file that failed to load says so here
+        settings = dict(_CONFIG.value or {})  # a file that failed to load says so here
     except OSError as error:
         raise UserError(" ".join(str(error).split())) from error
-    if not given or _WORKDIR.value is None:
+    if not settings or _WORKDIR.value is None:
         raise UserError("--config and --workdir are needed")
     from dgunet_jax.compilation import use_cache
     from dgunet_jax.training.config import from_config_dict

@@ -45,7 +45,7 @@ class Golden:
       float32_error: how far the official float32 run is from `stages`.
       loss_name: its name in this project.
       loss: summed over the stages.
-      gradients: official key to (norm, inner product with `probe`); None where the weight is unused.
+      gradients: official key to (norm, inner product with `probe`), None for an unused weight.
     """
 
     num_stages: int
@@ -126,8 +126,8 @@ def worst_gradient(
 ) -> tuple[float, str]:
     """The largest distance of a gradient's norm or inner product from the recorded ones.
 
-    It is told over `own` · its norm + `largest` · the largest norm of all, with the weight's name. An
-    unused weight with a gradient is infinitely far.
+    It is told over `own` · its norm + `largest` · the largest norm of all, with the weight's name.
+    An unused weight with a gradient is infinitely far.
     """
     top = max(recorded[0] for recorded in golden.gradients.values() if recorded)
     ratios = []
@@ -143,8 +143,8 @@ def worst_gradient(
 
 
 def _loss(model: DGUNet, loss_name: str, variables: Any, images: jax.Array, target: jax.Array):
-    stages = model.apply(variables, images).stages
-    return stage_losses(loss_name, stages, target).sum(), stages
+    restored: Any = model.apply(variables, images)
+    return stage_losses(loss_name, restored.stages, target).sum(), restored.stages
 
 
 def _record(name: str) -> dict[str, Any]:

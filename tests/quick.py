@@ -1,7 +1,7 @@
 """Compiling a network's gradient in seconds instead of half a minute.
 
-The compiled code is slower and its last bits differ; what it computes is the same. For tests that run
-it once. Tests of estimates compile as users do.
+The compiled code is slower and its last bits differ; what it computes is the same. It is for tests
+that run it once. Where last bits matter, tests compile as users do.
 """
 
 import jax.numpy as jnp

@@ -61,7 +61,7 @@ def test_a_damaged_directory_is_told_by_name(tmp_path, item, damage):
     flipped = bytes([content[middle] ^ 4])
     end = flipped + content[middle + 1 :] if damage == "flip" else b""
     largest.write_bytes(content[:middle] + end)
-    with pytest.raises(UserError, match="damaged|cannot be read|checksums") as error:
+    with pytest.raises(UserError, match=r"damaged|cannot be read|checksums") as error:
         dgunet_jax.load(path)
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Estimates, losses and gradients of every released model against the golden numbers, in float32."""
+"""What every released model computes in float32 against the golden numbers."""
 
 import dataclasses
 

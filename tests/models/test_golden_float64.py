@@ -1,4 +1,4 @@
-"""Estimates, losses and gradients of every released model against the golden numbers, in float64.
+"""What every released model computes in float64 against the golden numbers.
 
 The strict comparison: in float32 a rectifier or a clamp may flip with rounding.
 """

@@ -44,9 +44,9 @@ def test_padding_leaves_what_fits_alone():
 @pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8, 3), (0, 8, 3), (8, 8, 1)])
 def test_another_shape_is_refused(net, shape):
     with pytest.raises(UserError, match="shape"):
-        dgunet_jax.restore(*net, np.zeros(shape, np.float32))
+        dgunet_jax.restore(net[0], net[1], np.zeros(shape, np.float32))
 
 
 def test_integers_are_refused(net):
     with pytest.raises(UserError, match="floating point"):
-        dgunet_jax.restore(*net, np.zeros((8, 8, 3), np.uint8))
+        dgunet_jax.restore(net[0], net[1], np.zeros((8, 8, 3), np.uint8))

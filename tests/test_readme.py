@@ -1,0 +1,66 @@
+"""What the README shows works as it stands there."""
+
+import pathlib
+import re
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dgunet_jax
+from dgunet_jax.cli import main
+from tests.small import network
+
+README = pathlib.Path(__file__).parent.parent / "README.md"
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder with the files that the README's examples name."""
+    monkeypatch.chdir(tmp_path)
+    model, variables = network(num_stages=7)
+    dgunet_jax.save("deraining.pth", model, variables)
+    dgunet_jax.save("runs/quickstart/checkpoints/1", model, variables)
+    pathlib.Path("more").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (67, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("photo.png")
+    Image.fromarray(pixels[:20, :30]).save("more/a.jpg")
+    return tmp_path
+
+
+def test_the_ten_lines_of_the_library(workplace):
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    names: dict = {}
+    exec(compile(code, str(README), "exec"), names)
+    assert names["restored"].shape == (67, 70, 3)
+    assert names["result"].stages.shape == (7, 1, 64, 64, 3)
+    np.testing.assert_allclose(names["x"], names["result"].stages[0], atol=1e-6)
+
+
+def test_the_commands(workplace):
+    commands = re.findall(r"^    (dgunet (?:convert|info|restore) .*)$", README.read_text(), re.M)
+    assert len(commands) >= 4
+    for command in commands:
+        words = shlex.split(command.split("#")[0])[1:]
+        expanded = [path for word in words for path in sorted(workplace.glob(word)) or [word]]
+        assert main([str(word) for word in expanded]) == 0, command
+    assert sorted(path.name for path in (workplace / "restored").iterdir()) == [
+        "a.png",
+        "photo.png",
+    ]
+
+
+def test_what_is_linked_is_there():
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", README.read_text()):
+        assert (README.parent / target).exists(), target
+
+
+def test_the_make_targets_exist():
+    targets = re.findall(r"^    make ([a-z-]+)", README.read_text(), re.M)
+    makefile = (README.parent / "Makefile").read_text()
+    assert targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.M), target
+    assert shutil.which("make")
