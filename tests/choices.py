@@ -1,6 +1,7 @@
 """Every family of networks and every choice of a configuration, as small networks."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.struct
@@ -91,5 +92,6 @@ def estimates(model: DGUNet, variables: Any, x: Any, sizes: Any = None) -> jax.A
 
 def run(model: DGUNet, variables: Any, x: Any, sizes: Any = None) -> np.ndarray:
     """`estimates`, quickly compiled."""
-    compiled = jax.jit(estimates, static_argnums=0, compiler_options=compiler_options())
-    return np.asarray(compiled(model, variables, x, sizes))
+    # Not a static argument: a model with an operator that has arrays cannot be hashed.
+    compiled = jax.jit(functools.partial(estimates, model), compiler_options=compiler_options())
+    return np.asarray(compiled(variables, x, sizes))

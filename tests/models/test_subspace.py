@@ -1,5 +1,7 @@
 """The projection onto a few maps against exact linear algebra in float64."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
