@@ -12,7 +12,7 @@ from dgunet_jax.models import blocks, proximal
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.proximal import Masks, Memory
 from dgunet_jax.operators.gradient import Operator, gradient_step
-from dgunet_jax.operators.known import Identity, from_blocks, to_blocks
+from dgunet_jax.operators.known import Identity, Within, from_blocks, to_blocks
 from dgunet_jax.operators.learned import LearnedPair, OperatorNetwork, TiedPair
 
 Array = jax.Array
@@ -70,7 +70,9 @@ class Stage(nn.Module):
     def operator(self, shared: Shared) -> Operator:
         """The stage's Φ and Φᵀ."""
         if self.config.degradation == "known":
-            return shared.operator
+            if self.config.measurements or shared.masks is None:
+                return shared.operator
+            return Within(shared.operator, shared.masks[0])
         if self.config.degradation in ("identity", "none"):
             return Identity()
         mask, slope = proximal.at_scale(shared.masks, 0), shared.operator_slope

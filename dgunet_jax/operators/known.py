@@ -1,5 +1,7 @@
 """Operators given by mathematics."""
 
+from typing import Any
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,33 @@ class Identity:
 
     def start(self, y: Array) -> Array:
         return y
+
+
+@flax.struct.dataclass
+class Within:
+    """An operator on images that fill only a part of their arrays: M Φ M and M Φᵀ M.
+
+    What the operator makes of the picture alone, if it takes what lies beyond the border for zero.
+
+    Attributes:
+      operator: Φ, images to images of the same size.
+      mask: M, (N, H, W, 1), which pixels belong to the pictures.
+    """
+
+    operator: Any
+    mask: Array
+
+    def forward(self, x: Array) -> Array:
+        return self._inside(self.operator.forward(self._inside(x)))
+
+    def adjoint(self, r: Array, at: Array) -> Array:
+        return self._inside(self.operator.adjoint(self._inside(r), at=self._inside(at)))
+
+    def start(self, y: Array) -> Array:
+        return self._inside(self.operator.start(y))
+
+    def _inside(self, x: Array) -> Array:
+        return jnp.where(self.mask, x, 0)
 
 
 @flax.struct.dataclass

@@ -42,7 +42,8 @@ class OperatorNetwork(nn.Module):
             )
             h = convolve(blocks.masked(x.astype(compute), mask), kernel_1) + bias_1
             h = blocks.masked(blocks.prelu(h, slope), mask)
-            return x + (convolve(h, kernel_2) + bias_2)
+            # Masked as well, so that the transposed Jacobian takes nothing from outside either.
+            return x + blocks.masked(convolve(h, kernel_2) + bias_2, mask)
 
         return operator
 

@@ -42,10 +42,11 @@ def restore_stages(
     height, width, _ = image.shape
     padded = pad_to_multiple(image, model.config.multiple)
     with jax.default_matmul_precision("highest"):
-        stages = _apply(model, variables, padded[None])
+        stages = _apply(model.config, model.operator, variables, padded[None])
     return np.asarray(stages[:, 0, :height, :width], np.float32)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _apply(model, variables, images):
-    return model.apply(variables, images).stages
+def _apply(config, operator, variables, images):
+    restored: Any = DGUNet(config, operator).apply(variables, images)
+    return restored.stages

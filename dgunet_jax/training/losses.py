@@ -98,4 +98,5 @@ def _gaussian(x: Array) -> Array:
 
 
 def _wide(x: Array) -> Array:
-    return jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

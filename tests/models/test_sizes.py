@@ -1,5 +1,6 @@
 """Images of several sizes in one array are treated as if each were alone."""
 
+import functools
 from typing import Any
 
 import jax
@@ -78,7 +79,7 @@ def test_one_compilation_serves_all_sizes():
     model, variables = make("dgunet")
     traced = 0
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=compiler_options())
     def apply(variables, x, sizes):
         nonlocal traced
         traced += 1

@@ -35,7 +35,8 @@ def compose(unfolded: Unfolded, inputs: jax.Array) -> jax.Array:
 @pytest.fixture(scope="module", params=NAMES)
 def taken_apart(request) -> tuple[DGUNet, dict, np.ndarray, Trace]:
     """A model, its variables, images and what `trace` makes of them."""
-    model, variables = make(request.param)
+    stages = 2 if request.param == "two_stages" else 4
+    model, variables = make(request.param, num_stages=stages)
     x = images(2, 64, 32, model.config.channels)
     return model, variables, x, quickly(trace)(unfold(model, variables), x)
 
@@ -108,14 +109,14 @@ def test_stages_jitted_one_by_one_are_compiled_once_for_all_middle_ones():
     traced = []
 
     @quickly
-    def run(stage: UnfoldedStage, x, memory, y):
+    def one_stage(stage: UnfoldedStage, x, memory, y):
         traced.append(stage.module.position)
         return stage.proximal(stage.gradient(x, y), memory, y)
 
     unfolded = unfold(model, variables)
     (x, y), memory, stages = unfolded.start(x0), None, []
     for stage in unfolded.stages:
-        x, memory = run(stage, x, memory, y)
+        x, memory = one_stage(stage, x, memory, y)
         stages.append(x)
     expected = run(model, variables, x0)
     np.testing.assert_allclose(np.stack(stages), expected, rtol=0, atol=1e-6)
