@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     from dgunet_jax.models.network import DGUNet, Restored
     from dgunet_jax.models.unfold import trace, unfold
     from dgunet_jax.operators import gradient_step
-    from dgunet_jax.restoration.restorer import restore
+    from dgunet_jax.restoration.restore import restore
+    from dgunet_jax.restoration.restorer import Restorer
 
 _HOMES = {
     "DGUNet": "dgunet_jax.models.network",
     "DGUNetConfig": "dgunet_jax.models.config",
+    "Restorer": "dgunet_jax.restoration.restorer",
     "Restored": "dgunet_jax.models.network",
     "UserError": "dgunet_jax.errors",
     "VARIANTS": "dgunet_jax.models.config",
     "from_pytorch": "dgunet_jax.convert.pytorch",
     "gradient_step": "dgunet_jax.operators",
     "load": "dgunet_jax.checkpoints",
-    "restore": "dgunet_jax.restoration.restorer",
+    "restore": "dgunet_jax.restoration.restore",
     "save": "dgunet_jax.checkpoints",
     "to_pytorch": "dgunet_jax.convert.pytorch",
     "trace": "dgunet_jax.models.unfold",
@@ -40,6 +42,7 @@ __all__ = [
     "DGUNet",
     "DGUNetConfig",
     "Restored",
+    "Restorer",
     "UserError",
     "__version__",
     "from_pytorch",

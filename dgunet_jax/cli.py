@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dgunet_jax._version import __version__
 from dgunet_jax.errors import UserError
@@ -62,16 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_num_stages(info)
     info.set_defaults(run=_info)
 
-    restore = commands.add_parser(
-        "restore",
-        help="restore pictures",
-        description="Restores 8-bit pictures of any size; writes PNG under the same names.",
-    )
-    restore.add_argument("--checkpoint", metavar="C", type=Path, required=True)
-    restore.add_argument("images", metavar="IMAGE", type=Path, nargs="+")
-    restore.add_argument("--output", metavar="DIR", type=Path, required=True)
-    _add_num_stages(restore)
-    restore.set_defaults(run=_restore)
+    _add_restore(commands)
     return parser
 
 
@@ -82,6 +73,83 @@ def _add_num_stages(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="stages of a DGUNet, whose official file does not tell (default: 7)",
     )
+
+
+def _add_restore(commands: Any) -> None:
+    restore = commands.add_parser(
+        "restore",
+        help="restore pictures",
+        description="Restores pictures of any size and kind: PNG, JPEG, WebP, BMP and TIFF; grey,"
+        " colour, palette, CMYK and 1-bit, 8 and 16 bits, with and without alpha channel. Depth,"
+        " alpha, colour profile and EXIF data are kept. Folders keep their tree.",
+    )
+    restore.set_defaults(run=_restore, sense=False)
+    _add_restoring(restore)
+    sense = commands.add_parser(
+        "sense",
+        help="sample pictures and reconstruct them (compressive sensing)",
+        description="Takes the luma of each picture, samples its 32×32 blocks with the checkpoint's"
+        " matrix, and writes what the network reconstructs from the measurements, in grey.",
+    )
+    sense.set_defaults(run=_restore, sense=True)
+    _add_restoring(sense)
+
+
+def _add_restoring(restore: argparse.ArgumentParser) -> None:
+    restore.add_argument(
+        "--checkpoint",
+        metavar="C",
+        type=Path,
+        required=True,
+        help="an official .pth file, a .safetensors file, a checkpoint or run directory",
+    )
+    restore.add_argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        help="pictures, folders and quoted patterns (**/*.png)",
+    )
+    restore.add_argument("--output", metavar="DIR", type=Path, required=True)
+    _add_num_stages(restore)
+    files = restore.add_argument_group("files")
+    files.add_argument(
+        "--format",
+        choices=("png", "tiff", "webp", "jpeg", "bmp", "same"),
+        default="png",
+        help="of what is written (default: png, which keeps everything); same: that of each input",
+    )
+    files.add_argument("--suffix", default="", help="goes between name and ending")
+    files.add_argument(
+        "--skip-existing", action="store_true", help="go on where an earlier run was stopped"
+    )
+    files.add_argument(
+        "--compare", action="store_true", help="also write input and restored side by side"
+    )
+    files.add_argument(
+        "--stages", action="store_true", help="also write input and all estimates side by side"
+    )
+    work = restore.add_argument_group("computation")
+    work.add_argument(
+        "--self-ensemble",
+        action="store_true",
+        help="average over the eight flips and rotations: a little better, eight times the work",
+    )
+    work.add_argument(
+        "--tile",
+        metavar="PIXELS",
+        help="restore larger pictures in overlapping tiles of this side; auto: what does not fit"
+        " into memory, in tiles as large as do. The network has global operations (instance"
+        " statistics, attention, subspace projection), so tiles are an approximation",
+    )
+    work.add_argument(
+        "--mesh",
+        metavar="AXIS=N",
+        help="height=4: divide every picture among 4 devices (exact); batch=4: give each others",
+    )
+    work.add_argument(
+        "--memory", metavar="SIZE", help="use no more on each device, as 6G or 500M (default: all)"
+    )
+    work.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the computation")
 
 
 def _convert(options: argparse.Namespace) -> int:
@@ -107,14 +175,9 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _restore(options: argparse.Namespace) -> int:
-    from dgunet_jax.compilation import use_cache
-    from dgunet_jax.restoration.files import restore_files
+    from dgunet_jax.restoration.command import run
 
-    use_cache()
-    failures = restore_files(options.checkpoint, options.images, options.output, options.num_stages)
-    for failure in failures:
-        print(f"error: {failure}", file=sys.stderr)
-    return 2 if failures else 0
+    return run(options)
 
 
 if __name__ == "__main__":

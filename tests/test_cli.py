@@ -3,7 +3,6 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import dgunet_jax
 from dgunet_jax.cli import main
@@ -17,12 +16,6 @@ def checkpoint(tmp_path):
     path = tmp_path / "net.pth"
     dgunet_jax.save(path, *network())
     return path
-
-
-def picture(path, height=31, width=37, seed=0):
-    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    Image.fromarray(values).save(path)
-    return values
 
 
 def one_error_line(capsys) -> str:
@@ -68,58 +61,6 @@ def test_info_names_the_tasks_a_checkpoint_may_be_for(tmp_path, capsys):
     dgunet_jax.save(tmp_path / "net.safetensors", model, variables)
     assert main(["info", str(tmp_path / "net.safetensors")]) == 0
     assert "possible tasks: derain\n" in capsys.readouterr().out
-
-
-def test_restore_writes_every_readable_picture_and_names_the_others(checkpoint, tmp_path, capsys):
-    inputs = [
-        tmp_path / "a.png",
-        tmp_path / "b.bmp",
-        tmp_path / "broken.png",
-        tmp_path / "gone.png",
-    ]
-    picture(inputs[0])
-    picture(inputs[1], 8, 9)
-    inputs[2].write_bytes(inputs[0].read_bytes()[:100])
-    output = tmp_path / "out"
-    status = main(
-        ["restore", "--checkpoint", str(checkpoint), "--output", str(output), *map(str, inputs)]
-    )
-    assert status == 2
-    errors = [e for e in capsys.readouterr().err.splitlines() if e.startswith("error: ")]
-    assert [str(inputs[2]) in errors[0], str(inputs[3]) in errors[1], len(errors)] == [
-        True,
-        True,
-        2,
-    ]
-    assert sorted(p.name for p in output.iterdir()) == ["a.png", "b.png"]
-    with Image.open(output / "a.png") as restored:
-        assert restored.size == (37, 31)
-
-
-def test_restore_never_replaces_an_input_or_another_output(checkpoint, tmp_path, capsys):
-    picture(tmp_path / "a.png")
-    (tmp_path / "sub").mkdir()
-    picture(tmp_path / "sub" / "a.jpg")
-    before = (tmp_path / "a.png").read_bytes()
-    command = ["restore", "--checkpoint", str(checkpoint), str(tmp_path / "a.png")]
-    assert main([*command, "--output", str(tmp_path)]) == 2
-    assert "is an input" in one_error_line(capsys)
-    assert main([*command, str(tmp_path / "sub/a.jpg"), "--output", str(tmp_path / "out")]) == 2
-    assert "is the output of another input too" in one_error_line(capsys)
-    assert (tmp_path / "a.png").read_bytes() == before
-    assert not (tmp_path / "out").exists()
-
-
-def test_restore_refuses_a_compressive_sensing_model(tmp_path, capsys):
-    sensing = {
-        "channels": 1, "degradation": "known", "measurements": 103, "memory": "additive",
-        "merge": "concat", "attention": "gated", "last_adds": "estimate",
-    }  # fmt: skip
-    dgunet_jax.save(tmp_path / "cs.pth", *network(**sensing))
-    picture(tmp_path / "a.png")
-    arguments = ["--checkpoint", str(tmp_path / "cs.pth"), "--output", str(tmp_path / "out")]
-    assert main(["restore", *arguments, str(tmp_path / "a.png")]) == 2
-    assert "compressive sensing" in one_error_line(capsys)
 
 
 @pytest.mark.parametrize(

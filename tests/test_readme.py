@@ -27,6 +27,8 @@ def workplace(tmp_path, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (67, 70, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("photo.png")
     Image.fromarray(pixels[:20, :30]).save("more/a.jpg")
+    pathlib.Path("photos/2024").mkdir(parents=True)
+    Image.fromarray(pixels[:20, :30]).save("photos/2024/b.jpg")
     return tmp_path
 
 
@@ -43,12 +45,16 @@ def test_the_commands(workplace):
     commands = re.findall(r"^    (dgunet (?:convert|info|restore) .*)$", README.read_text(), re.M)
     assert len(commands) >= 4
     for command in commands:
-        words = shlex.split(command.split("#")[0])[1:]
-        expanded = [path for word in words for path in sorted(workplace.glob(word)) or [word]]
-        assert main([str(word) for word in expanded]) == 0, command
-    assert sorted(path.name for path in (workplace / "restored").iterdir()) == [
-        "a.png",
+        assert main(shlex.split(command.split("#")[0])[1:]) == 0, command
+    names = (path.relative_to(workplace) for path in workplace.rglob("*.png"))
+    assert sorted(map(str, names)) == [
+        "best/photo.png",
         "photo.png",
+        "restored/2024/b.png",
+        "restored/2024/b_compare.png",
+        "restored/a.png",
+        "restored/a_compare.png",
+        "restored/photo.png",
     ]
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from dgunet_jax.convert.files import PathLike, array_from_bytes, read_bytes, replacing
+from dgunet_jax.convert.files import array_from_bytes
 from dgunet_jax.convert.stored import shown
 from dgunet_jax.errors import UserError
+from dgunet_jax.files import PathLike, read_bytes, replacing
 
 DTYPES = {
     "F64": "float64",

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from dgunet_jax.convert import torch_pickle
-from dgunet_jax.convert.files import PathLike, array_from_bytes, read_bytes, replacing
+from dgunet_jax.convert.files import array_from_bytes
 from dgunet_jax.convert.stored import STORAGES, BadCheckpoint, Storage, StoredTensor, shown
 from dgunet_jax.errors import UserError
+from dgunet_jax.files import PathLike, read_bytes, replacing
 
 WRAPPERS = ("state_dict", "model_state_dict", "params", "model")
 """Where training scripts put the state dict in what they save; the first that is there counts."""

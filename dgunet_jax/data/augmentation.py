@@ -36,6 +36,13 @@ def dihedral(image: NDArray[Any], index: int) -> NDArray[Any]:
     return np.rot90(image, quarter_turns, axes=(-3, -2))
 
 
+def undo_dihedral(image: NDArray[Any], index: int) -> NDArray[Any]:
+    """The inverse of `dihedral`: q quarter turns back, then the flip if m = 1."""
+    flip, quarter_turns = divmod(index, 4)
+    image = np.rot90(image, -quarter_turns, axes=(-3, -2))
+    return image[..., ::-1, :] if flip else image
+
+
 def draw_dihedral(rng: np.random.Generator) -> int:
     """Draws an index for `dihedral`: identity with probability 2/9, the other seven with 1/9 each.
 

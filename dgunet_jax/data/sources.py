@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.errors import UserError
-from dgunet_jax.images import read_rgb
+from dgunet_jax.images.reading import read_rgb
 
 # What scikit-image states of each one's rights, in the docstrings of `skimage.data`. Its
 # stereo pair (motorcycle) comes without such a statement and is therefore not here.

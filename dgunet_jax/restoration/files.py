@@ -1,53 +1,202 @@
-"""Restoring picture files."""
+"""Restoring picture files: reading, restoring and writing at the same time."""
 
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+import collections
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dgunet_jax.checkpoints import load
 from dgunet_jax.errors import UserError
-from dgunet_jax.images import read_rgb, to_uint8, write_png
-from dgunet_jax.restoration.restorer import restore
+from dgunet_jax.images.luma import grey
+from dgunet_jax.images.picture import Picture
+from dgunet_jax.images.reading import Header, read, read_header
+from dgunet_jax.images.writing import check_writable, write
+from dgunet_jax.restoration.inputs import Input, Job
+from dgunet_jax.restoration.plan import Size, pixels
+from dgunet_jax.restoration.planner import TooLarge
+from dgunet_jax.restoration.progress import Progress, clock
+from dgunet_jax.restoration.restorer import Restorer
+
+_THREADS = 2
+_AHEAD = 4  # pictures that are decoded, or wait to be written, while others are restored
+_GAP = 8  # white pixels between pictures side by side
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def restore_files(
-    checkpoint: Path, images: Sequence[Path], output: Path, num_stages: int | None = None
-) -> list[str]:
-    """Restores every picture and writes it as `output/NAME.png`.
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a number of pictures.
+
+    Attributes:
+      restored: how many were restored and written.
+      failures: one line for each that was not.
+      shapes: compiled shapes used.
+      waste: pixels computed for nothing, as a fraction of the pictures'.
+      seconds: from the first picture to the last.
+    """
+
+    restored: int
+    failures: list[str]
+    shapes: int
+    waste: float
+    seconds: float
+
+    def summary(self) -> str:
+        line = f"restored {self.restored} pictures in {clock(self.seconds)}"
+        if self.restored:
+            line += f" ({self.shapes} compiled shapes, padding {self.waste:.0%} of the pixels)"
+        return f"{line}; {len(self.failures)} failed" if self.failures else line
+
+
+def sort_out(inputs: Sequence[Input]) -> tuple[list[Input], list[str], list[str]]:
+    """Sorts out what cannot be restored, without decoding.
 
     Returns:
-      One line for each picture that could not be restored; the others are written all the same.
-
-    Raises:
-      UserError: the checkpoint cannot be read or is not for colour pictures; two outputs would have
-        one name, or an output would replace an input. Nothing is written then.
+      The pictures; one line for each that should be a picture and cannot be read; and the files
+      that were found in a folder and are none.
     """
-    targets = [output / f"{image.stem}.png" for image in images]
-    inputs = {image.resolve() for image in images}
-    for i, (image, target) in enumerate(zip(images, targets, strict=True)):
-        if target in targets[:i]:
-            raise UserError(f"{image}: {target} is the output of another input too")
-        if target.resolve() in inputs:
-            raise UserError(f"{target}: is an input; choose another --output")
-    model, variables = load(checkpoint, num_stages)
-    if model.config.measurements:
-        raise UserError(
-            f"{checkpoint}: is for compressive sensing; it takes measurements, not pictures"
-        )
-    if model.config.channels != 3:
-        raise UserError(f"{checkpoint}: takes {model.config.channels} channels; pictures have 3")
-
-    failures = []
-    for image, target in zip(images, targets, strict=True):
-        try:
-            pixels = read_rgb(image).astype(np.float32) / 255
-            print(f"{image}: {pixels.shape[1]}×{pixels.shape[0]}", file=sys.stderr, flush=True)
-            write_png(target, to_uint8(restore(model, variables, pixels)))
-        except UserError as error:
-            message = str(error)
-            failures.append(message if str(image) in message else f"{image}: {message}")
+    good, failures, others = [], [], []
+    for each, header in _ahead(_header, inputs):
+        if isinstance(header, Header):
+            good.append(each)
+        elif each.meant:
+            failures.append(str(header))
         else:
-            print(f"wrote {target}", flush=True)
-    return failures
+            others.append(str(each.path))
+    return good, failures, others
+
+
+def restore_files(restorer: Restorer, jobs: Sequence[Job]) -> Outcome:
+    """Restores every picture and writes it; what fails is told, and the rest is done.
+
+    A model of one channel gets the luma, and grey pictures are written.
+
+    Each file appears under its name only when it is complete. Grey pictures go through a colour
+    model as three equal channels and come back as their mean; depth, alpha channel, colour profile
+    and EXIF data are kept.
+    """
+    failures: list[str] = []
+    sizes: dict[Job, Size] = {}
+    for job, header in _ahead(_header, jobs):
+        if isinstance(header, UserError):
+            failures.append(str(header))
+            continue
+        try:
+            restorer.plan((header.height, header.width))
+        except TooLarge as error:
+            failures.append(f"{job.path}: {error}")
+            continue
+        sizes[job] = header.height, header.width
+    schedule = restorer.schedule(sizes.values())
+    buckets = list(schedule.buckets)
+    order = sorted(
+        sizes, key=lambda job: buckets.index(restorer.planner.plan(sizes[job], buckets).bucket)
+    )
+    channels = restorer.planner.config.channels
+    stages = any(job.stages is not None for job in jobs)
+    read_pictures: dict[Job, Picture] = {}
+    start, restored = time.monotonic(), 0
+
+    with Progress(len(order), sum(map(pixels, sizes.values()))) as progress:
+
+        def images() -> Iterator[tuple[Job, NDArray[np.float32]]]:
+            for job, picture in _ahead(_read, order):
+                if isinstance(picture, Picture):
+                    if channels == 1:
+                        picture = grey(picture)
+                    read_pictures[job] = picture
+                    yield job, picture.colours()[..., :channels]
+                else:
+                    failures.append(str(picture))
+                    progress.advance(f"failed {job.path}", pixels(sizes[job]))
+
+        def results() -> Iterator[tuple[Job, Picture, NDArray[np.float32]]]:
+            for job, estimates in restorer.each(images(), schedule, stages, progress.say):
+                yield job, read_pictures.pop(job), estimates
+
+        for (job, _, _), error in _ahead(_write, results()):
+            if isinstance(error, UserError):
+                failures.append(str(error))
+                progress.advance(f"failed {job.path}", pixels(sizes[job]))
+            else:
+                restored += 1
+                progress.advance(f"wrote {job.restored}", pixels(sizes[job]))
+    seconds = time.monotonic() - start
+    return Outcome(restored, failures, len(buckets), schedule.waste, seconds)
+
+
+def _ahead(
+    function: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[tuple[Item, Result | UserError]]:
+    """`function` of every item, some ahead of time in other threads, in order.
+
+    A UserError becomes its result.
+    """
+    waiting: collections.deque[tuple[Item, Future[Result]]] = collections.deque()
+
+    def result(future: Future[Result]) -> Result | UserError:
+        try:
+            return future.result()
+        except UserError as error:
+            return error
+
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(function, item)))
+            while waiting and (len(waiting) > _AHEAD or waiting[0][1].done()):
+                item, future = waiting.popleft()
+                yield item, result(future)
+        while waiting:
+            item, future = waiting.popleft()
+            yield item, result(future)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _header(source: Input | Job) -> Header:
+    return read_header(source.path)
+
+
+def _read(job: Job) -> Picture:
+    picture = read(job.path)
+    try:  # now, rather than when the work is done
+        check_writable(job.restored.suffix, picture)
+    except UserError as error:
+        raise UserError(f"{job.path}: {error}; choose another format") from error
+    return picture
+
+
+def _write(result: tuple[Job, Picture, NDArray[np.float32]]) -> None:
+    """Writes what is asked for; (K, H, W, C) estimates, or (1, H, W, C) with only the last."""
+    job, picture, estimates = result
+    estimates = np.broadcast_to(estimates, (*estimates.shape[:3], 3))
+    try:
+        if job.compared is not None:
+            write(job.compared, _side_by_side(picture, estimates[-1:]))
+        if job.stages is not None:
+            write(job.stages, _side_by_side(picture, estimates))
+        # The last, so that a picture that exists has everything else too.
+        write(job.restored, picture.with_colours(estimates[-1]))
+    except UserError as error:
+        message = str(error)
+        raise UserError(
+            message
+            if message.startswith(tuple(map(str, job.targets)))
+            else f"{job.path}: {message}"
+        ) from error
+
+
+def _side_by_side(picture: Picture, estimates: Iterable[NDArray[np.float32]]) -> Picture:
+    """The picture as it was, then estimates; opaque."""
+    images = [picture.colours(), *estimates]
+    gap = np.ones((images[0].shape[0], _GAP, 3), np.float32)
+    strip = np.concatenate([part for image in images for part in (gap, image)][1:], axis=1)
+    canvas = np.zeros((*strip.shape[:2], picture.pixels.shape[2]), picture.pixels.dtype)
+    return Picture(canvas, icc_profile=picture.icc_profile).with_colours(strip)

@@ -1,52 +1,179 @@
 """Restoring pictures of any size."""
 
-import functools
-from collections.abc import Mapping
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
+from dgunet_jax.data.augmentation import DIHEDRAL
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.network import DGUNet
+from dgunet_jax.restoration.memory import free_memory
 from dgunet_jax.restoration.padding import pad_to_multiple
+from dgunet_jax.restoration.plan import Plan, Size, choose_bucket
+from dgunet_jax.restoration.planner import Planner, Schedule
+from dgunet_jax.restoration.running import Part, Picture, Runner, parts
+
+Image = NDArray[np.floating]
+
+_MOST_IN_BATCH = 16  # images at a time on an accelerator, unless they have more pixels than
+_MOST_BATCH_PIXELS = 2**20
 
 
-def restore(
-    model: DGUNet, variables: Mapping[str, Any], image: NDArray[np.floating]
-) -> NDArray[np.float32]:
-    """Restores one image: padded to the next multiple, through the network, cropped.
+class Restorer:
+    """Restores pictures of any size with few compilations, within the memory there is.
 
-    Products are computed at the highest precision, so that the result does not depend on the
-    device. Each padded size is compiled once.
+    A picture is padded to the next multiple of 8 by reflection (for compressive sensing to one of
+    32 by zeros), restored in the corner of a larger array as if it were alone, and cropped. So the
+    result does not depend on the array, nor, but for rounding, on batch, devices and platform:
+    products are computed at the highest precision.
 
     Args:
-      image: (H, W, C), floating point, values in [0, 1].
-
-    Returns:
-      (H, W, C), float32, not clamped.
+      model: the network.
+      variables: its variables.
+      self_ensemble: average, in float32, over the eight flips and rotations of a picture.
+      tile: side, in pixels, of the overlapping tiles in which larger pictures are restored, a
+        multiple of 8; "auto": the largest tiles that fit, for pictures that do not; None: none.
+        Instance statistics, channel attention and the subspace projection see the whole picture, so
+        tiles give an approximation.
+      mesh: devices in one axis, "height" (the rows of every picture are divided among them, which
+        is exact) or "batch" (every one takes other pictures).
+      dtype: of the computation, "bfloat16" or "float32"; None: the model's own.
+      memory: bytes that may be used on each device; None: what is free now.
+      batch: images computed at a time; None: one on a CPU, else up to 16 with a megapixel in all.
 
     Raises:
-      UserError: the image has another shape or dtype.
+      UserError: a value that makes no sense; the message names it.
     """
-    return restore_stages(model, variables, image)[-1]
+
+    def __init__(
+        self,
+        model: DGUNet,
+        variables: Mapping[str, Any],
+        *,
+        self_ensemble: bool = False,
+        tile: int | Literal["auto"] | None = None,
+        mesh: Mesh | None = None,
+        dtype: str | None = None,
+        memory: int | None = None,
+        batch: int | None = None,
+    ):
+        config = model.config if dtype is None else dataclasses.replace(model.config, dtype=dtype)
+        devices = _devices(mesh)
+        if batch is not None and batch < 1:
+            raise UserError(f"batch is {batch}; it must be at least 1")
+        device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
+        on_cpu = device.platform == "cpu"
+        self._symmetries = range(DIHEDRAL if self_ensemble else 1)
+        self.planner = Planner(
+            config,
+            parameter_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(variables)),
+            memory=free_memory(device) if memory is None else memory,
+            tile=tile,
+            rows=devices.get("height", 1),
+            columns=devices.get("batch", 1),
+            versions=len(self._symmetries),
+            # Several images at a time keep an accelerator busy, and a CPU's caches cold.
+            most_in_batch=batch or (1 if on_cpu else _MOST_IN_BATCH),
+            most_batch_pixels=None if batch else _MOST_BATCH_PIXELS,
+        )
+        placement = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+        placed = jax.device_put(variables, placement)
+        self._runner = Runner(config, model.operator, placed, mesh)
+        self._known: list[Size] = []
+
+    def plan(self, size: Size) -> Plan:
+        """How a picture of `size`, (height, width) in pixels, is restored; see `Planner.plan`."""
+        return self.planner.plan(size)
+
+    def schedule(self, sizes: Iterable[Size]) -> Schedule:
+        """The few compiled shapes for pictures of `sizes`, to be handed to `each`."""
+        return self.planner.schedule(sizes)
+
+    def __call__(self, image: Image) -> NDArray[np.float32]:
+        """Restores one image.
+
+        Args:
+          image: (H, W, C), floating point, values in [0, 1].
+
+        Returns:
+          (H, W, C), float32, not clamped.
+
+        Raises:
+          UserError: the image has another shape or dtype; or it does not fit into memory.
+        """
+        return self._alone(image, stages=False)[-1]
+
+    def stages(self, image: Image) -> NDArray[np.float32]:
+        """As the call, with every stage's estimate: (K, H, W, C), first stage first."""
+        return self._alone(image, stages=True)
+
+    def _alone(self, image: Image, stages: bool) -> NDArray[np.float32]:
+        self.check(image)
+        own = self.plan(image.shape[:2]).bucket
+        bucket = choose_bucket(own, self._known, self.planner.multiples)
+        if not self.planner.fits(bucket):
+            bucket = own
+        if bucket not in self._known:
+            self._known.append(bucket)
+        batch = self.planner.batch(bucket, len(self._symmetries))
+        ((_, restored),) = self.each([(None, image)], Schedule({bucket: batch}, 0.0), stages)
+        return restored
+
+    def each(
+        self,
+        images: Iterable[tuple[Hashable, Image]],
+        schedule: Schedule,
+        stages: bool = False,
+        announce: Callable[[str], None] = lambda line: None,
+    ) -> Iterator[tuple[Any, NDArray[np.float32]]]:
+        """Restores images as they come, in batches.
+
+        Args:
+          images: a name for each, and the image.
+          schedule: the compiled shapes to use, from `schedule` for the sizes that will come.
+          stages: give all estimates instead of the last.
+          announce: is told, in one line, what is compiled, before it is.
+
+        Yields:
+          The name of an image and what `stages` gives; without `stages` its last estimate alone,
+          (1, H, W, C). In the order in which batches are full, which is that of the images if they
+          come one bucket after the other.
+
+        Raises:
+          UserError: as for a call; what was given before it has been yielded or is lost.
+        """
+
+        def all_parts() -> Iterator[Part]:
+            for key, image in images:
+                self.check(image)
+                size = image.shape[:2]
+                plan = self.planner.plan(size, schedule.buckets)
+                config = self.planner.config
+                padded = pad_to_multiple(image, config.multiple, zeros=bool(config.measurements))
+                yield from parts(Picture(key, plan, padded, size), self._symmetries)
+
+        for picture in self._runner.run(all_parts(), schedule.buckets, stages, announce):
+            yield picture.key, picture.finish()
+
+    def check(self, image: Image) -> None:
+        """Raises a UserError unless `image` is (H, W, C), floating point."""
+        channels = self.planner.config.channels
+        if np.ndim(image) != 3 or 0 in image.shape or image.shape[2] != channels:
+            raise UserError(f"the image has shape {np.shape(image)}; it must be (H, W, {channels})")
+        if not np.issubdtype(image.dtype, np.floating):
+            raise UserError(f"the image is {image.dtype}; it must be floating point in [0, 1]")
 
 
-def restore_stages(
-    model: DGUNet, variables: Mapping[str, Any], image: NDArray[np.floating]
-) -> NDArray[np.float32]:
-    """As `restore`, with every stage's estimate: (K, H, W, C), first stage first."""
-    if image.ndim != 3 or 0 in image.shape:
-        raise UserError(f"the image has shape {image.shape}; it must be (H, W, C)")
-    height, width, _ = image.shape
-    padded = pad_to_multiple(image, model.config.multiple)
-    with jax.default_matmul_precision("highest"):
-        stages = _apply(model.config, model.operator, variables, padded[None])
-    return np.asarray(stages[:, 0, :height, :width], np.float32)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _apply(config, operator, variables, images):
-    restored: Any = DGUNet(config, operator).apply(variables, images)
-    return restored.stages
+def _devices(mesh: Mesh | None) -> dict[str, int]:
+    devices = {} if mesh is None else {str(name): size for name, size in mesh.shape.items()}
+    # Not by both: with one pixel of the coarsest scale per device XLA 0.10.2 computes wrong values.
+    if mesh is not None and (len(devices) != 1 or not set(devices) <= {"height", "batch"}):
+        raise UserError(
+            f"the mesh has the axes {', '.join(devices)}; it must have one, height or batch"
+        )
+    return devices

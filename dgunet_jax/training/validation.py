@@ -10,7 +10,7 @@ import numpy as np
 from dgunet_jax.data.pipeline import Pair
 from dgunet_jax.metrics.psnr import psnr
 from dgunet_jax.models.network import DGUNet
-from dgunet_jax.restoration.restorer import restore_stages
+from dgunet_jax.restoration.restorer import Restorer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,20 +32,19 @@ class Scores:
 
 def validate(model: DGUNet, params: Mapping[str, Any], pairs: Iterable[Pair]) -> Scores:
     """Restores whole pictures and scores every stage: RGB PSNR, clamped and not rounded."""
-    noisy, stages = [], []
-    for pair in pairs:
-        noisy.append(psnr(pair["input"].clip(0, 1), pair["target"]))
-        estimates = restore_stages(model, {"params": params}, pair["input"]).clip(0, 1)
-        stages.append([psnr(estimate, pair["target"]) for estimate in estimates])
+    pairs = list(pairs)
+    noisy = [psnr(pair["input"].clip(0, 1), pair["target"]) for pair in pairs]
+    stages = [
+        [psnr(estimate, pair["target"]) for estimate in estimates]
+        for pair, estimates in zip(pairs, _estimates(model, params, pairs), strict=True)
+    ]
     means = np.mean(stages, axis=0).tolist()
     return Scores(noisy=float(np.mean(noisy)), stages=tuple(means))
 
 
 def show(model: DGUNet, params: Mapping[str, Any], pairs: list[Pair], folder: Path) -> list[Path]:
     """Writes `comparison.png` (noisy, restored, clean) and `stages.png` (every estimate)."""
-    restored = [
-        restore_stages(model, {"params": params}, pair["input"]).clip(0, 1) for pair in pairs
-    ]
+    restored = _estimates(model, params, pairs)
     comparison = [
         [
             (f"noisy {_decibel(pair['input'].clip(0, 1), pair)}", pair["input"].clip(0, 1)),
@@ -60,6 +59,15 @@ def show(model: DGUNet, params: Mapping[str, Any], pairs: list[Pair], folder: Pa
     _draw(comparison, written[0])
     _draw([strip], written[1])
     return written
+
+
+def _estimates(model: DGUNet, params: Mapping[str, Any], pairs: list[Pair]) -> list[np.ndarray]:
+    """Every stage's clamped estimate of every input, (K, H, W, C)."""
+    restorer = Restorer(model, {"params": params})
+    schedule = restorer.schedule(pair["input"].shape[:2] for pair in pairs)
+    inputs = ((i, pair["input"]) for i, pair in enumerate(pairs))
+    estimates = dict(restorer.each(inputs, schedule, stages=True))
+    return [estimates[i].clip(0, 1) for i in range(len(pairs))]
 
 
 def _decibel(image: np.ndarray, pair: Pair) -> str:

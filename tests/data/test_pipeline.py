@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dgunet_jax.data.augmentation import dihedral
 from dgunet_jax.data.degradations import gaussian_noise
 from dgunet_jax.data.pipeline import Batch, PipelineConfig, training_batches, whole_pictures
 from dgunet_jax.data.sources import Picture, PictureFiles, photographs
 from dgunet_jax.errors import UserError
-from dgunet_jax.images import write_png
 
 SMALL = PipelineConfig(patch=16, batch=4, sigma=25.0, seed=3, workers=0)
 
@@ -165,7 +165,7 @@ def test_pictures_smaller_than_the_patch_are_padded():
 @pytest.mark.parametrize("workers", [0, 1])
 def test_damaged_file_stops_the_stream_with_its_name(tmp_path: Path, workers: int):
     path = tmp_path / "bad.png"
-    write_png(path, np.zeros((20, 20, 3), np.uint8))
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:-30])
     batches = training_batches(PictureFiles([path]), dataclasses.replace(SMALL, workers=workers))
     with pytest.raises(UserError) as caught:

@@ -10,7 +10,8 @@ from skimage import data as skimage_data
 
 from dgunet_jax.data.sources import PHOTOGRAPHS, PictureFiles, photographs
 from dgunet_jax.errors import UserError
-from dgunet_jax.images import write_png
+from dgunet_jax.images.picture import Picture
+from dgunet_jax.images.writing import write
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_photographs_need_neither_scikit_image_nor_grain_imported():
 
 def test_picture_is_decoded_once_and_cannot_be_changed(tmp_path: Path):
     path = tmp_path / "small.png"
-    write_png(path, np.full((3, 4, 3), 7, np.uint8))
+    write(path, Picture(np.full((3, 4, 3), 7, np.uint8)))
     source = PictureFiles([path])
     first = source[0]["image"]
     path.unlink()
@@ -67,7 +68,7 @@ def test_picture_is_decoded_once_and_cannot_be_changed(tmp_path: Path):
 
 def test_damaged_file_is_named_when_it_is_reached(tmp_path: Path):
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
-    write_png(good, np.zeros((37, 31, 3), np.uint8))
+    write(good, Picture(np.zeros((37, 31, 3), np.uint8)))
     bad.write_bytes(good.read_bytes()[:60])
     source = PictureFiles([good, bad])
     assert source[0]["image"].shape == (37, 31, 3)

@@ -1,11 +1,18 @@
 import jax
 import numpy as np
 import pytest
+from jax.sharding import AxisType
+from skimage import data
 
-import dgunet_jax
-from dgunet_jax import UserError
-from dgunet_jax.restoration.padding import pad_to_multiple
+from dgunet_jax import Restorer, UserError
+from dgunet_jax.data.augmentation import dihedral, undo_dihedral
+from dgunet_jax.restoration.planner import Schedule, TooLarge
+from dgunet_jax.restoration.running import apply
+from tests import choices
+from tests.restoration.alone import Alone, pad
 from tests.small import network
+
+SIZES = [(77, 101), (37, 31), (1, 1), (8, 8), (3, 40), (40, 3), (16, 9)]
 
 
 @pytest.fixture(scope="module")
@@ -13,40 +20,165 @@ def net():
     return network()
 
 
-@pytest.mark.parametrize("size", [(77, 101), (37, 31), (1, 1), (8, 8), (3, 40), (16, 9)])
-def test_any_size_is_what_padding_applying_and_cropping_gives(net, size):
-    model, variables = net
-    image = np.random.default_rng(0).random((*size, 3), np.float32)
-    height, width = (-(-side // 8) * 8 for side in size)
-    rows, columns = (
-        _indices(side, padded) for side, padded in zip(size, (height, width), strict=True)
-    )
-    expected = jax.jit(model.apply)(variables, image[rows][:, columns][None])
-    restored = dgunet_jax.restore(model, variables, image)
+@pytest.fixture(scope="module")
+def alone(net):
+    return Alone(*net)
+
+
+def noise(*sizes, channels=3):
+    rng = np.random.default_rng(0)
+    return [rng.random((*size, channels), np.float32) for size in sizes]
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_any_size_is_what_padding_applying_and_cropping_gives(net, alone, size):
+    (image,) = noise(size)
+    restorer = Restorer(*net)
+    restored = restorer(image)
     assert restored.shape == image.shape
     assert restored.dtype == np.float32
-    np.testing.assert_allclose(restored, expected.image[0, : size[0], : size[1]], atol=1e-6, rtol=0)
+    close(restored, alone(image)[-1])
 
 
-def _indices(side: int, padded: int) -> list[int]:
-    """Which row stands where: reflected without the edge, or the edge repeated if too short."""
-    if padded - side < side:
-        return [i if i < side else 2 * (side - 1) - i for i in range(padded)]
-    return [min(i, side - 1) for i in range(padded)]
+def test_all_stages(net, alone):
+    (image,) = noise((37, 31))
+    close(Restorer(*net).stages(image), alone(image))
 
 
-def test_padding_leaves_what_fits_alone():
-    image = np.random.default_rng(0).random((16, 8, 3), np.float32)
-    assert pad_to_multiple(image, 8) is image or np.array_equal(pad_to_multiple(image, 8), image)
-    assert pad_to_multiple(image[:1, :1], 32).shape == (32, 32, 3)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_pictures_in_shared_shapes_are_as_alone(net, alone, batch):
+    images = noise(*SIZES, (40, 80), (79, 104))
+    restorer = Restorer(*net, batch=batch)
+    # Two shapes, so that most pictures are smaller than theirs and upright ones meet lying ones.
+    schedule = Schedule({(40, 32): batch, (104, 80): batch}, 0.0)
+    before = apply._cache_size()
+    restored = dict(restorer.each(enumerate(images), schedule))
+    assert apply._cache_size() - before <= 2
+    assert sorted(restored) == list(range(len(images)))
+    for i, image in enumerate(images):
+        close(restored[i][0], alone(image)[-1])
+
+
+def test_what_is_compiled_is_told_once(net):
+    images = noise((40, 32), (32, 40), (33, 31))
+    announced = []
+    restorer = Restorer(*net)
+    schedule = restorer.schedule(image.shape[:2] for image in images)
+    results = restorer.each(enumerate(images), schedule, announce=announced.append)
+    assert sorted(key for key, _ in results) == [0, 1, 2]
+    assert announced == ["compiling for arrays of 1×40×32 …"]
+
+
+@pytest.mark.parametrize("name", ["plus", "tied", "known", "sensing"])
+def test_lying_pictures_of_every_kind_of_network(name):
+    model, variables = choices.make(name)
+    (image,) = noise((24, 64), channels=model.config.channels)
+    # Zeros, up to a multiple of 32, for compressive sensing.
+    padded = np.pad(image, ((0, -24 % model.config.multiple), (0, 0), (0, 0)))
+    expected = choices.run(model, variables, padded[None])[:, 0, :24]
+    close(Restorer(model, variables).stages(image), expected)
+
+
+@pytest.mark.parametrize("size, batch", [((30, 37), 1), ((7, 8), 4)])
+def test_the_self_ensemble_is_the_mean_over_eight_versions(net, alone, size, batch):
+    (image,) = noise(size)
+    versions = [undo_dihedral(alone(dihedral(pad(image), k)), k) for k in range(8)]
+    expected = np.stack(versions).mean(axis=0)[:, : size[0], : size[1]]
+    restorer = Restorer(*net, self_ensemble=True, batch=batch)
+    before = apply._cache_size()
+    close(restorer(image), expected[-1])
+    assert apply._cache_size() - before <= 1
+    assert np.abs(expected - alone(image)).max() > 1e-4
+
+
+def test_the_self_ensemble_of_a_network_that_cannot_lie():
+    model, variables = choices.make("known")
+    (image,) = noise((16, 40))
+    versions = [
+        undo_dihedral(choices.run(model, variables, dihedral(image, k)[None])[:, 0], k)
+        for k in range(8)
+    ]
+    restored = Restorer(model, variables, self_ensemble=True)(image)
+    close(restored, np.stack(versions).mean(axis=0)[-1])
+
+
+def test_tiles_put_together(net, alone):
+    """Inside one tile only, a picture is what that tile alone gives."""
+    (image,) = noise((70, 150))
+    restorer = Restorer(*net, tile=64)
+    boxes = restorer.plan((70, 150)).tiles
+    assert len(boxes) == 6
+    restored = restorer(image)
+    first = alone(pad(image)[:64, :64])[-1]
+    rows, columns = boxes[3].top, boxes[1].left
+    close(restored[:rows, :columns], first[:rows, :columns])
+    seam = restored[:rows, columns:64]
+    second = alone(pad(image)[:64, columns : columns + 64])[-1][:rows, : 64 - columns]
+    between = (np.minimum(first[:rows, columns:64], second) - 1e-6 <= seam) & (
+        seam <= np.maximum(first[:rows, columns:64], second) + 1e-6
+    )
+    assert between.all()
+
+
+def test_a_picture_smaller_than_a_tile_is_exact(net, alone):
+    (image,) = noise((60, 33))
+    close(Restorer(*net, tile=64)(image), alone(image)[-1])
+
+
+def test_bfloat16_is_close_and_is_used(net, alone):
+    image = data.astronaut()[:32, :40].astype(np.float32) / 255
+    difference = Restorer(*net, dtype="bfloat16")(image) - alone(image)[-1]
+    assert 1e-5 < np.abs(difference).max() < 0.05
+
+
+def test_what_does_not_fit_is_refused(net):
+    with pytest.raises(TooLarge, match="400×300 pixels need about"):
+        Restorer(*net, memory=30_000_000)(np.zeros((300, 400, 3), np.float32))
+
+
+def test_what_does_not_fit_is_tiled_on_request(net, alone):
+    (image,) = noise((96, 160))
+    restorer = Restorer(*net, memory=12_000_000, tile="auto")
+    plan = restorer.plan((96, 160))
+    assert len(plan.tiles) > 1
+    assert plan.bytes <= 12_000_000
+    assert np.abs(restorer(image) - alone(image)[-1]).mean() < 0.05
+    small = image[:40, :40]
+    assert len(restorer.plan((40, 40)).tiles) == 1
+    close(restorer(small), alone(small)[-1])
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8, 3), (0, 8, 3), (8, 8, 1)])
 def test_another_shape_is_refused(net, shape):
     with pytest.raises(UserError, match="shape"):
-        dgunet_jax.restore(net[0], net[1], np.zeros(shape, np.float32))
+        Restorer(*net)(np.zeros(shape, np.float32))
 
 
 def test_integers_are_refused(net):
-    with pytest.raises(UserError, match="floating point"):
-        dgunet_jax.restore(net[0], net[1], np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match="uint8; it must be floating point"):
+        Restorer(*net)(np.zeros((8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"tile": 60}, "tile is 60; it must be a multiple of 8, at least 64"),
+        ({"tile": 8}, "tile is 8; it must be"),
+        ({"tile": "large"}, "tile is 'large'"),
+        ({"batch": 0}, "batch is 0"),
+        ({"dtype": "float16"}, "dtype is float16"),
+    ],
+)
+def test_bad_choices(net, choice, message):
+    with pytest.raises(UserError, match=message):
+        Restorer(*net, **choice)
+
+
+def test_a_mesh_of_other_axes_is_refused(net):
+    mesh = jax.make_mesh((1, 1), ("height", "batch"), axis_types=(AxisType.Auto,) * 2)
+    with pytest.raises(UserError, match="the mesh has the axes height, batch"):
+        Restorer(*net, mesh=mesh)

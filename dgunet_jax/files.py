@@ -1,0 +1,50 @@
+"""Whole files: bytes in, and bytes out that are never half written."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from dgunet_jax.errors import UserError
+
+PathLike = str | os.PathLike[str]
+
+
+def read_bytes(path: PathLike) -> bytes:
+    """The whole file.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def replacing(path: PathLike) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when the block ends, and never exists half written.
+
+    It is written under a temporary name in the same folder. If the block raises, `path` stays as it
+    was and nothing is left behind.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    path = Path(path)
+    # Without the file's own name, which may be as long as a name can be.
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()

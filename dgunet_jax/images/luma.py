@@ -1,0 +1,34 @@
+"""Brightness of colour pictures."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dgunet_jax.images.picture import Picture
+
+# 0.299, 0.587 and 0.114 in units of 2⁻¹⁴: integers, so that every machine rounds alike.
+_WEIGHTS = (4899, 9617, 1868)
+_SHIFT = 14
+
+
+def luma(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Full-range luma Y = 0.299 R + 0.587 G + 0.114 B, rounded, half up.
+
+    Args:
+      pixels: uint8 or uint16 (H, W, 3).
+
+    Returns:
+      (H, W, 1) of the same type.
+
+    Source: ITU-R BT.601; with these integer weights as OpenCV computes the Y of YCrCb.
+    """
+    wide = pixels.astype(np.int64) @ np.array(_WEIGHTS)
+    return ((wide + (1 << (_SHIFT - 1))) >> _SHIFT).astype(pixels.dtype)[..., None]
+
+
+def grey(picture: Picture) -> Picture:
+    """The luma of a picture, without its alpha; a colour profile does not fit grey and is left."""
+    if picture.pixels.shape[2] == 1:
+        return Picture(picture.pixels, None, picture.icc_profile, picture.exif, picture.file_format)
+    return Picture(luma(picture.pixels), exif=picture.exif, file_format=picture.file_format)

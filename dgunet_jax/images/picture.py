@@ -1,0 +1,110 @@
+"""A decoded picture, with all that its file said beside the pixels."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dgunet_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture, upright.
+
+    Attributes:
+      pixels: uint8 or uint16 (H, W, 1) grey or (H, W, 3) RGB; all values of the type are used.
+      alpha: (H, W) of the same type, not multiplied into the pixels: 0 is transparent, the largest
+        value opaque. None if there is none.
+      icc_profile: the colour profile of `pixels`.
+      exif: an EXIF block, beginning with its TIFF header ("II" or "MM"). Its orientation, if any,
+        is 1, and it has no thumbnail.
+      file_format: what it was read from: PNG, JPEG, WEBP, BMP, TIFF or GIF.
+
+    Raises:
+      UserError: the arrays are anything else.
+    """
+
+    pixels: NDArray[Any]
+    alpha: NDArray[Any] | None = None
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+    file_format: str = "PNG"
+
+    def __post_init__(self) -> None:
+        dtype, shape = self.pixels.dtype, self.pixels.shape
+        if dtype not in (np.uint8, np.uint16) or len(shape) != 3 or shape[2] not in (1, 3):
+            raise UserError(
+                f"a picture is uint8 or uint16 (H, W, 1) or (H, W, 3); got {dtype} {shape}"
+            )
+        if self.pixels.size == 0:
+            raise UserError(f"a picture has pixels; got {dtype} {shape}")
+        alpha = self.alpha
+        if alpha is not None and (alpha.dtype != dtype or alpha.shape != shape[:2]):
+            raise UserError(
+                f"the alpha of a {dtype} {shape} picture is {dtype} {shape[:2]}; "
+                f"got {alpha.dtype} {alpha.shape}"
+            )
+
+    @property
+    def bits(self) -> int:
+        """8 or 16 per channel."""
+        return 8 * self.pixels.dtype.itemsize
+
+    def colours(self) -> NDArray[np.float32]:
+        """(H, W, 3) in [0, 1]; grey is repeated three times."""
+        colours = self.pixels.astype(np.float32) / np.float32(2**self.bits - 1)
+        return np.repeat(colours, 3, axis=2) if colours.shape[2] == 1 else colours
+
+    def with_colours(self, colours: ArrayLike) -> "Picture":
+        """This picture with other colours, of the same depth, and grey if it is grey.
+
+        Values are clamped to [0, 1], scaled and rounded to the nearest integer, ties to even. Grey
+        is the mean of the three channels.
+
+        Args:
+          colours: floating point (H, W, 3).
+
+        Raises:
+          UserError: another shape, a value that is NaN or infinite, or not floating point.
+        """
+        values = np.asarray(colours)
+        height, width, channels = self.pixels.shape
+        if values.shape != (height, width, 3):
+            raise UserError(f"colours must be {(height, width, 3)}; got {values.shape}")
+        _check_finite(values)
+        if channels == 1:
+            values = values.mean(axis=2, dtype=np.float64, keepdims=True)
+        pixels = _rounded(values, 2**self.bits - 1).astype(self.pixels.dtype)
+        return dataclasses.replace(self, pixels=pixels)
+
+
+def to_uint8(image: ArrayLike) -> NDArray[np.uint8]:
+    """Rounds an image to 8 bits: clamp to [0, 1], times 255, to the nearest integer, ties to even.
+
+    Args:
+      image: floating point, any shape, nominally in [0, 1].
+
+    Returns:
+      uint8 of the same shape, values in [0, 255].
+
+    Raises:
+      UserError: a value is NaN or infinite, or the image is not floating point.
+    """
+    values = np.asarray(image)
+    _check_finite(values)
+    return _rounded(values, 255).astype(np.uint8)
+
+
+def _check_finite(image: NDArray[Any]) -> None:
+    if image.dtype.kind in "?biuc":
+        raise UserError(f"an image to round must be floating point in [0, 1]; got {image.dtype}")
+    bad = np.count_nonzero(~np.isfinite(image))
+    if bad:
+        raise UserError(f"an image to round has {bad} values that are NaN or infinite")
+
+
+def _rounded(image: NDArray[Any], peak: int) -> NDArray[np.float64]:
+    # In float64 the product of a float32 value and the peak is exact, so only true ties are ties.
+    return np.rint(image.astype(np.float64).clip(0, 1) * peak)

@@ -1,0 +1,184 @@
+"""PNG files of every colour type and depth.
+
+The chunks are read here, where every checksum is verified. The decoder gets a file of its own made
+of the few chunks that matter for pixels: what may be wrong in the others does not reach it.
+
+Source: W3C, Portable Network Graphics (third edition).
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dgunet_jax.errors import UserError
+from dgunet_jax.images.picture import Picture
+from dgunet_jax.images.stored import DamagedFile, StoredPicture, check_single
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
+_SAMPLES = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
+_DEPTHS = {
+    _GREY: (1, 2, 4, 8, 16),
+    _RGB: (8, 16),
+    _PALETTE: (1, 2, 4, 8),
+    _GREY_ALPHA: (8, 16),
+    _RGB_ALPHA: (8, 16),
+}
+_BEST_RATIO = 1032  # of bytes to compressed bytes: no deflate stream has a better one
+_LARGEST_PROFILE = 1 << 24
+
+
+class _Chunk(NamedTuple):
+    name: bytes
+    offset: int
+    length: int
+
+
+def scan(file: BinaryIO) -> StoredPicture:
+    """Reads all of a PNG file but its pixels."""
+    chunks = list(_chunks(file))
+    if chunks[0].name != b"IHDR" or chunks[0].length != 13:
+        raise DamagedFile("it does not begin with a header")
+    header = _content(file, chunks[0])
+    width, height, depth, colour, *methods, interlaced = struct.unpack(">IIBBBBB", header)
+    if depth not in _DEPTHS.get(colour, ()) or any(methods) or interlaced > 1:
+        raise DamagedFile(f"its header says depth {depth}, colour type {colour}, {methods}")
+    first = {chunk.name: chunk for chunk in reversed(chunks)}
+    data = [chunk for chunk in chunks if chunk.name == b"IDAT"]
+    if not data:
+        raise DamagedFile("it has no image data")
+    check_single(_frames(file, first))
+    colours = _colour_chunks(file, first, colour, depth)
+
+    def decode() -> NDArray[Any]:
+        contents = [(chunk.name, _content(file, chunk)) for chunk in chunks]
+        pieces = [(name, content) for name, content in contents if name == b"IDAT"]
+        return _decoded([(b"IHDR", header), *colours.items(), *pieces, (b"IEND", b"")])
+
+    profile, exif = first.get(b"iCCP"), first.get(b"eXIf")
+    stored = StoredPicture(
+        file_format="PNG",
+        height=height,
+        width=width,
+        channels=1 if colour in (_GREY, _GREY_ALPHA) else 3,
+        has_alpha=colour in (_GREY_ALPHA, _RGB_ALPHA) or b"tRNS" in colours,
+        bits=16 if depth == 16 else 8,
+        decode=decode,
+        icc_profile=_profile(_content(file, profile)) if profile else None,
+        exif=_content(file, exif) if exif else None,
+    )
+    rows = height * (1 + (width * depth * _SAMPLES[colour] + 7) // 8)
+    if rows > _BEST_RATIO * sum(chunk.length for chunk in data):
+        raise DamagedFile(f"its image data is too short for {width}×{height} pixels")
+    return stored
+
+
+def encode(picture: Picture) -> bytes:
+    """The picture as a PNG file."""
+    import imagecodecs
+
+    samples = picture.pixels
+    if picture.alpha is not None:
+        samples = np.concatenate([samples, picture.alpha[..., None]], axis=2)
+    content = bytes(imagecodecs.png_encode(np.ascontiguousarray(samples)))
+    start = len(SIGNATURE) + 25  # behind the header
+    extra = b""
+    if picture.icc_profile:
+        extra += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.icc_profile))
+    if picture.exif:
+        extra += _chunk(b"eXIf", picture.exif)
+    return content[:start] + extra + content[start:]
+
+
+def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
+    """The chunks of the file, without reading their contents, as far as the last one."""
+    offset = len(SIGNATURE)
+    end = file.seek(0, 2)
+    while True:
+        file.seek(offset)
+        start = file.read(8)
+        if len(start) < 8:
+            raise DamagedFile("it is truncated")
+        length, name = struct.unpack(">I4s", start)
+        if not re.fullmatch(rb"[A-Za-z]{4}", name):
+            raise DamagedFile(f"there is no chunk at byte {offset}")
+        if offset + length + 12 > end:
+            raise DamagedFile("it is truncated")
+        if name[0:1].isupper() and name not in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
+            raise UserError(f"has a chunk of an unknown kind, {name.decode()}, that pixels need")
+        yield _Chunk(name, offset + 8, length)
+        if name == b"IEND":
+            return
+        offset += length + 12
+
+
+def _content(file: BinaryIO, chunk: _Chunk) -> bytes:
+    file.seek(chunk.offset)
+    content = file.read(chunk.length)
+    if file.read(4) != struct.pack(">I", zlib.crc32(content, zlib.crc32(chunk.name))):
+        raise DamagedFile(f"the checksum of its {chunk.name.decode()} chunk is wrong")
+    return content
+
+
+def _frames(file: BinaryIO, first: dict[bytes, _Chunk]) -> int:
+    animation, data, frame = (first.get(name) for name in (b"acTL", b"IDAT", b"fcTL"))
+    assert data is not None
+    if animation is None or animation.length < 8 or animation.offset > data.offset:
+        return 1
+    frames = int.from_bytes(_content(file, animation)[:4], "big")
+    if not 0 < frames < 1 << 31:
+        return 1
+    # Unless a frame begins before it, the image data is a picture for those who show no animation.
+    return frames + (frame is None or frame.offset > data.offset)
+
+
+def _colour_chunks(
+    file: BinaryIO, first: dict[bytes, _Chunk], colour: int, depth: int
+) -> dict[bytes, bytes]:
+    """The palette and the transparency, where the colour type has them."""
+    colours = {}
+    if colour == _PALETTE:
+        if b"PLTE" not in first:
+            raise DamagedFile("it has no palette")
+        palette = _content(file, first[b"PLTE"])[: 3 * 2**depth]
+        if not palette or len(palette) % 3:
+            raise DamagedFile(f"its palette has {len(palette)} bytes")
+        colours[b"PLTE"] = palette
+    if colour in (_GREY, _RGB, _PALETTE) and b"tRNS" in first:
+        transparency = _content(file, first[b"tRNS"])
+        if colour == _PALETTE:
+            transparency = transparency[: len(colours[b"PLTE"]) // 3]
+        elif len(transparency) != 2 * _SAMPLES[colour]:
+            raise DamagedFile(f"its transparent colour has {len(transparency)} bytes")
+        if transparency:
+            colours[b"tRNS"] = transparency
+    return colours
+
+
+def _profile(content: bytes) -> bytes | None:
+    compressed = content.partition(b"\0")[2]
+    try:
+        unpacking = zlib.decompressobj()
+        profile = unpacking.decompress(compressed[1:], _LARGEST_PROFILE)
+    except zlib.error:
+        return None
+    return profile if unpacking.eof else None
+
+
+def _decoded(chunks: Sequence[tuple[bytes, bytes]]) -> NDArray[Any]:
+    import imagecodecs
+
+    content = SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
+    samples = imagecodecs.png_decode(content)
+    return samples[..., None] if samples.ndim == 2 else samples
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(content, zlib.crc32(name))
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)

@@ -1,0 +1,120 @@
+"""What `dgunet restore` and `dgunet sense` do."""
+
+import argparse
+import re
+import sys
+from typing import Any
+
+import jax
+import PIL.Image
+from jax.sharding import AxisType, Mesh
+
+from dgunet_jax.checkpoints import load
+from dgunet_jax.compilation import use_cache
+from dgunet_jax.errors import UserError
+from dgunet_jax.models.config import DGUNetConfig
+from dgunet_jax.restoration.files import restore_files, sort_out
+from dgunet_jax.restoration.inputs import find, place
+from dgunet_jax.restoration.restorer import Restorer
+
+_ENDINGS = {"jpeg": ".jpg", "tiff": ".tif", "same": None}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Restores the pictures of a command line; returns 0, or 2 if any of them failed.
+
+    Raises:
+      UserError: nothing could be restored at all.
+    """
+    use_cache()
+    # Pillow refuses large pictures, for fear of what decoding them takes; here the plan does that.
+    PIL.Image.MAX_IMAGE_PIXELS = None
+    if "/" in options.suffix or "\\\\" in options.suffix:
+        raise UserError(f"--suffix {options.suffix}: must not contain a path")
+    mesh = _mesh(options.mesh)
+    memory = _bytes(options.memory)
+    found, failures = find(options.inputs, options.output)
+    inputs, unreadable, others = sort_out(found)
+    failures += unreadable
+    jobs = place(
+        inputs,
+        options.output,
+        ending=_ENDINGS.get(options.format, f".{options.format}"),
+        suffix=options.suffix,
+        compare=options.compare,
+        stages=options.stages,
+    )
+    for path in others:
+        print(f"left out, not a picture: {path}", file=sys.stderr)
+    if options.skip_existing:
+        waiting = [job for job in jobs if not all(target.exists() for target in job.targets)]
+        print(f"{len(jobs) - len(waiting)} exist already", file=sys.stderr)
+        jobs = waiting
+    if jobs:
+        model, variables = load(options.checkpoint, options.num_stages)
+        _check_task(options, model.config)
+        restorer = Restorer(
+            model,
+            variables,
+            self_ensemble=options.self_ensemble,
+            tile=_tile(options.tile),
+            mesh=mesh,
+            dtype=options.dtype,
+            memory=memory,
+        )
+        outcome = restore_files(restorer, jobs)
+        failures += outcome.failures
+        print(outcome.summary(), file=sys.stderr)
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return 2 if failures else 0
+
+
+def _check_task(options: argparse.Namespace, config: DGUNetConfig) -> None:
+    """Raises a UserError unless the checkpoint is for this command."""
+    checkpoint = options.checkpoint
+    if config.measurements and not options.sense:
+        raise UserError(
+            f"{checkpoint}: is for compressive sensing; it samples and reconstructs pictures with"
+            f" dgunet sense --checkpoint {checkpoint} INPUT... --output {options.output}"
+        )
+    if options.sense and not config.measurements:
+        raise UserError(
+            f"{checkpoint}: is not for compressive sensing; it restores pictures with"
+            f" dgunet restore --checkpoint {checkpoint} INPUT... --output {options.output}"
+        )
+    if not options.sense and config.channels != 3:
+        raise UserError(
+            f"{checkpoint}: takes images of {config.channels} channels; pictures have 3"
+        )
+
+
+def _tile(text: str | None) -> Any:
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal():
+        raise UserError(f"--tile {text}: must be a number of pixels or auto")
+    return int(text)
+
+
+def _mesh(text: str | None) -> Mesh | None:
+    """AXIS=N as a mesh of the first N devices."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(height|batch)=([1-9]\d{0,5})", text)
+    if match is None:
+        raise UserError(f"--mesh {text}: must be height=N or batch=N")
+    axis, count = match[1], int(match[2])
+    devices = jax.devices()
+    if count > len(devices):
+        raise UserError(f"--mesh {text}: needs {count} devices; there are {len(devices)}")
+    return jax.make_mesh((count,), (axis,), axis_types=(AxisType.Auto,), devices=devices[:count])
+
+
+def _bytes(text: str | None) -> int | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text.strip().upper())
+    if match is None or not float(match[1]):
+        raise UserError(f"--memory {text}: must be a size such as 6G or 500M")
+    return int(float(match[1]) * 1000 ** " KMGT".index(match[2] or " "))

@@ -1,0 +1,209 @@
+"""Deciding how pictures are restored, from their sizes, the network and the memory there is."""
+
+import collections
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from dgunet_jax.errors import UserError
+from dgunet_jax.models.config import DGUNetConfig
+from dgunet_jax.restoration.memory import bytes_per_pixel
+from dgunet_jax.restoration.orientation import can_lie
+from dgunet_jax.restoration.plan import Plan, Size, choose_buckets, holds, padded, pixels
+from dgunet_jax.restoration.tiles import Box, cover
+
+MOST_BUCKETS = 5
+LEAST_TILE = 64
+
+
+class TooLarge(UserError):
+    """A picture does not fit into memory; the message says what would."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """The compiled shapes that serve a number of pictures.
+
+    Attributes:
+      buckets: their sizes, and the number of images each takes at a time.
+      waste: pixels computed for nothing, as a fraction of those of the padded pictures.
+    """
+
+    buckets: Mapping[Size, int]
+    waste: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Planner:
+    """What plans depend on besides sizes; everything it does is a pure function.
+
+    Attributes:
+      config: the network.
+      parameter_bytes: size of its parameters.
+      memory: bytes that may be used on each device; None: no limit.
+      tile: side of tiles in pixels, "auto" or None; see `Restorer`.
+      rows: devices among which the rows of an image are divided.
+      columns: devices among which the images of a batch are divided.
+      versions: of every picture that are restored, 8 with the self-ensemble, else 1.
+      most_in_batch: images to compute at a time if there are enough.
+      most_batch_pixels: pixels to compute at a time, unless one image has more.
+
+    Raises:
+      UserError: `tile` makes no sense.
+    """
+
+    config: DGUNetConfig
+    parameter_bytes: int
+    memory: int | None
+    tile: int | Literal["auto"] | None = None
+    rows: int = 1
+    columns: int = 1
+    versions: int = 1
+    most_in_batch: int = 1
+    most_batch_pixels: int | None = None
+
+    def __post_init__(self):
+        multiple = self.config.multiple
+        if isinstance(self.tile, int):
+            if self.tile < LEAST_TILE or self.tile % multiple:
+                raise UserError(
+                    f"tile is {self.tile}; it must be a multiple of {multiple}, at least"
+                    f" {LEAST_TILE}"
+                )
+        elif self.tile not in (None, "auto"):
+            raise UserError(f"tile is {self.tile!r}; it must be a number of pixels or 'auto'")
+
+    @property
+    def _per_pixel(self) -> float:
+        return bytes_per_pixel(self.config, divided=self.rows > 1)
+
+    @property
+    def multiples(self) -> Size:
+        """What heights and widths of compiled arrays are multiples of."""
+        return self.config.multiple * self.rows, self.config.multiple
+
+    def plan(self, size: Size, buckets: Iterable[Size] = ()) -> Plan:
+        """How a picture of `size` is restored.
+
+        Args:
+          buckets: sizes of compiled arrays to choose from; where none holds the picture, or each of
+            its tiles, it gets one of its own.
+
+        Raises:
+          TooLarge: it does not fit into memory, nor do the tiles asked for.
+        """
+        multiple = self.config.multiple
+        whole = padded(size, multiple, multiple)
+        boxes = self._divide(size, whole)
+        own = self.bucket(boxes[0])
+        bucket = min(
+            (b for b in buckets if holds(b, own) and self.fits(b)), key=pixels, default=own
+        )
+        return Plan(
+            pad=(whole[0] - size[0], whole[1] - size[1]),
+            bucket=bucket,
+            transposed=can_lie(self.config) and boxes[0].height < boxes[0].width,
+            tiles=boxes,
+            sharding=self.rows,
+            bytes=self.estimate(bucket),
+        )
+
+    def schedule(self, sizes: Iterable[Size]) -> Schedule:
+        """A few compiled shapes for pictures of `sizes`; what is too large is left out."""
+        counts: collections.Counter[Size] = collections.Counter()
+        needed = 0
+        for size, count in collections.Counter(sizes).items():
+            try:
+                plan = self.plan(size)
+            except TooLarge:
+                continue
+            parts = count * len(plan.tiles) * self.versions
+            counts[plan.bucket] += parts
+            needed += parts * pixels((plan.tiles[0].height, plan.tiles[0].width))
+        buckets = choose_buckets(counts, MOST_BUCKETS, self.fits)
+        served: collections.Counter[Size] = collections.Counter()
+        for size, count in counts.items():
+            served[min((b for b in buckets if holds(b, size)), key=pixels)] += count
+        batches = {bucket: self.batch(bucket, served[bucket]) for bucket in buckets}
+        computed = sum(
+            -(-served[bucket] // batch) * batch * pixels(bucket)
+            for bucket, batch in batches.items()
+        )
+        return Schedule(batches, computed / needed - 1 if needed else 0.0)
+
+    def bucket(self, box: Box) -> Size:
+        """The smallest array for a box in all the orientations it is restored in."""
+        size = box.height, box.width
+        if can_lie(self.config):
+            size = max(size), min(size)
+        elif self.versions > 1:
+            size = max(size), max(size)
+        return padded(size, *self.multiples)
+
+    def batch(self, bucket: Size, count: int) -> int:
+        """How many of `count` images to compute at a time: such that the last batch is nearly full.
+
+        A multiple of the devices among which they are divided.
+        """
+        most = self.most_in_batch
+        if self.most_batch_pixels is not None:
+            most = min(most, self.most_batch_pixels // pixels(bucket))
+        most = max(1, most // self.columns)
+        while most > 1 and not self.fits(bucket, most * self.columns):
+            most -= 1
+        rounds = -(-count // (most * self.columns))
+        return -(-count // (rounds * self.columns)) * self.columns
+
+    def estimate(self, bucket: Size, batch: int = 1) -> int:
+        """Bytes on each device while `batch` images of the size of `bucket` are restored."""
+        share = -(-batch // self.columns) * pixels(bucket) / self.rows
+        # The parameters twice: a loop over stages with weights of their own copies them.
+        return math.ceil(share * self._per_pixel) + 2 * self.parameter_bytes
+
+    def fits(self, bucket: Size, batch: int = 1) -> bool:
+        return self.memory is None or self.estimate(bucket, batch) <= self.memory
+
+    def _divide(self, size: Size, whole: Size) -> tuple[Box, ...]:
+        """The boxes in which a picture is restored."""
+        multiple = self.config.multiple
+        boxes = (Box(0, 0, *whole),)
+        if self.tile == "auto" and not self.fits(self.bucket(boxes[0])):
+            tile = self._largest_square()
+            if tile < LEAST_TILE:
+                raise TooLarge(self._too_large(size))
+        else:
+            tile = self.tile if isinstance(self.tile, int) else max(whole)
+        boxes = cover(whole, tile, -(-tile // 8 // multiple) * multiple, multiple)
+        if not self.fits(self.bucket(boxes[0])):
+            raise TooLarge(self._too_large(size))
+        return boxes
+
+    def _largest_square(self) -> int:
+        """Side of the largest square array that fits."""
+        assert self.memory is not None
+        room = max(0, self.memory - 2 * self.parameter_bytes)
+        side = math.isqrt(int(room / self._per_pixel * self.rows))
+        return side // self.multiples[0] * self.multiples[0]
+
+    def _too_large(self, size: Size) -> str:
+        assert self.memory is not None
+        multiple = self.config.multiple
+        needed = self.estimate(self.bucket(Box(0, 0, *padded(size, multiple, multiple))))
+        what = (
+            f"{size[1]}×{size[0]} pixels need about {_gigabytes(needed)} of memory"
+            f"{' on each device' if self.rows > 1 else ''}, {_gigabytes(self.memory)} may be used"
+        )
+        tile = self._largest_square()
+        if tile < LEAST_TILE:
+            return f"{what}; not even {LEAST_TILE}×{LEAST_TILE} pixels fit"
+        scale = tile / math.sqrt(pixels(size))
+        largest = f"{math.floor(size[1] * scale)}×{math.floor(size[0] * scale)}"
+        return (
+            f"{what}; up to {largest} fit, or tiles of {tile} (approximate: --tile auto), or more"
+            " devices (--mesh height=N)"
+        )
+
+
+def _gigabytes(number: int) -> str:
+    return f"{number / 1e9:.2f} GB" if number < 1e10 else f"{number / 1e9:.0f} GB"

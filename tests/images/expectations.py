@@ -1,0 +1,48 @@
+"""What tests of reading ask of every picture and of every refusal."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dgunet_jax.errors import UserError
+from dgunet_jax.images.picture import Picture
+from dgunet_jax.images.reading import read, read_header
+
+
+def check(path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None) -> Picture:
+    """Reads a file, which must give exactly these pixels and be announced by its header."""
+    picture = read(path)
+    np.testing.assert_array_equal(picture.pixels, pixels, strict=True)
+    if alpha is None:
+        assert picture.alpha is None
+    else:
+        assert picture.alpha is not None
+        np.testing.assert_array_equal(picture.alpha, alpha, strict=True)
+        assert picture.alpha.flags.writeable
+    assert picture.pixels.flags.writeable
+    header = read_header(path)
+    assert (header.height, header.width, header.channels) == pixels.shape
+    assert header.bits == picture.bits == 8 * pixels.dtype.itemsize
+    assert header.has_alpha == (alpha is not None)
+    assert header.format == picture.file_format
+    return picture
+
+
+def refusal(path: Path, by_header: bool = True) -> str:
+    """The line with which reading is refused, without the file's name in front.
+
+    Args:
+      path: the file.
+      by_header: whether the header alone must be refused too, with the same line.
+    """
+    with pytest.raises(UserError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    if by_header:
+        with pytest.raises(UserError) as caught:
+            read_header(path)
+        assert str(caught.value) == message
+    return message.removeprefix(f"{path}: ")

@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import pytest
+
+from dgunet_jax.errors import UserError
+from dgunet_jax.restoration.inputs import Input, find, place
+
+
+@pytest.fixture(autouse=True)
+def photos(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.JPG", "notes.txt", ".hidden.png", "sub/a.png", "sub/deep/c.tif"):
+        path = Path("photos", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    Path("photos/.thumbnails").mkdir()
+    Path("photos/.thumbnails/t.png").touch()
+    return tmp_path
+
+
+def places(*arguments, output=None):
+    return {str(each.place): each.meant for each in find(arguments, output)[0]}
+
+
+def test_a_folder_keeps_its_tree_and_hidden_files_are_left_out():
+    assert places("photos") == {
+        "a.png": True,
+        "b.JPG": True,
+        "notes.txt": False,
+        "sub/a.png": True,
+        "sub/deep/c.tif": True,
+    }
+
+
+def test_the_output_folder_is_no_input():
+    assert "deep/c.tif" not in places("photos/sub", output=Path("photos/sub/deep"))
+    assert places("photos/**/*.tif", output=Path("photos/sub/deep")) == {}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("photos/*.png", {"a.png"}),
+        ("photos/**/*.png", {"a.png", "sub/a.png"}),
+        ("photos/s*", {"sub/a.png", "sub/deep/c.tif"}),
+        ("photos/sub/deep/?.[t]if", {"c.tif"}),
+    ],
+)
+def test_patterns(pattern, found):
+    assert set(places(pattern)) == found
+
+
+def test_a_file_is_taken_once():
+    inputs, failures = find(["photos/a.png", "photos", "photos/a.png"], None)
+    assert [str(each.place) for each in inputs].count("a.png") == 1
+    assert not failures
+
+
+def test_a_name_with_a_bracket_is_a_name_if_it_exists():
+    Path("a[1].png").touch()
+    assert places("a[1].png") == {"a[1].png": True}
+
+
+def test_what_means_nothing_is_told_and_the_rest_is_found():
+    Path("empty").mkdir()
+    inputs, failures = find(["empty", "photos/*.bmp", "gone.png", "photos/a.png"], None)
+    assert failures == ["empty: there are no files in this folder", "photos/*.bmp: no file matches"]
+    assert [str(each.path) for each in inputs] == ["gone.png", "photos/a.png"]
+
+
+def targets(*names, **options):
+    inputs = [Input(Path("photos", name), Path(name), meant=True) for name in names]
+    return [str(job.restored) for job in place(inputs, Path("out"), **options)]
+
+
+def test_names_of_outputs():
+    names = ["a.jpg", "sub/b.TIFF", "IMG.2024", "c.gif"]
+    assert targets(*names) == ["out/a.png", "out/sub/b.png", "out/IMG.2024.png", "out/c.png"]
+    assert targets("a.jpg", suffix="_r", ending=".tif") == ["out/a_r.tif"]
+    assert targets(*names, ending=None) == [
+        "out/a.jpg",
+        "out/sub/b.tif",
+        "out/IMG.2024.png",
+        "out/c.png",
+    ]
+
+
+def test_outputs_of_one_name_keep_the_endings_of_their_inputs():
+    assert targets("a.jpg", "a.png", "b.png") == ["out/a.jpg.png", "out/a.png.png", "out/b.png"]
+
+
+def test_comparisons():
+    inputs = [Input(Path("photos/a.jpg"), Path("a.jpg"), meant=True)]
+    (job,) = place(inputs, Path("out"), compare=True, stages=True)
+    names = ["out/a.png", "out/a_compare.png", "out/a_stages.png"]
+    assert [str(target) for target in job.targets] == names
+
+
+def test_an_input_is_never_replaced():
+    inputs = [Input(Path("photos/a.png"), Path("a.png"), meant=True)]
+    with pytest.raises(UserError, match=r"photos/a\.png: is an input; choose another"):
+        place(inputs, Path("photos"))
+    Path("link").symlink_to("photos")
+    with pytest.raises(UserError, match="is an input"):
+        place(inputs, Path("link"))
+    assert place(inputs, Path("photos"), suffix="_restored")
+
+
+def test_an_output_is_never_replaced_by_another():
+    inputs = [Input(Path(x), Path("a.png"), meant=True) for x in ("photos/a.png", "other/a.png")]
+    with pytest.raises(UserError, match=r"other/a\.png: out/a\.png\.png is an output of"):
+        place(inputs, Path("out"))
