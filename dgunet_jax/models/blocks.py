@@ -1,10 +1,10 @@
 """The network's building blocks: convolution layers, attention, normalisation, encoder and decoder
 blocks.
 
-Everything is NHWC. A `mask` (N, H, W, 1), where given, tells which pixels belong to the picture;
-whatever lies outside is set to zero before every convolution and left out of every mean, so a
-picture in a larger array is treated as if it were alone. PReLU slopes are arguments: several blocks
-of the network share one.
+Everything is NHWC. A `mask` (N, H, W, 1), where given, tells which pixels belong to the picture.
+What comes in is zero outside, and what goes out is made so, in the pass over the array that adds a
+bias or normalises; convolutions, which are zero padded, then treat a picture in a larger array as
+if it were alone. PReLU slopes are arguments: several blocks of the network share one.
 """
 
 import math
@@ -52,7 +52,10 @@ def uniform_by_fan_in(fan_in: int) -> nn.initializers.Initializer:
 
 
 class Conv(nn.Module):
-    """Convolution, zero padded to keep the size (stride 1) or halve it (4×4, stride 2)."""
+    """Convolution, zero padded to keep the size (stride 1) or halve it (4×4, stride 2).
+
+    The `mask` is that of its output.
+    """
 
     features: int
     size: int = 3
@@ -64,11 +67,13 @@ class Conv(nn.Module):
         shape = (self.size, self.size, x.shape[-1], self.features)
         init = uniform_by_fan_in(self.size**2 * x.shape[-1])
         kernel = self.param("kernel", init, shape).astype(x.dtype)
-        out = convolve(x if self.size == 1 else masked(x, mask), kernel, self.stride)
+        out = convolve(x, kernel, self.stride)
         if self.use_bias:
             bias = self.param("bias", init, (self.features,)).astype(x.dtype)
             out = out + jnp.reshape(bias, (1, 1, 1, -1))
-        return out
+        elif self.size == 1:
+            return out  # zero where x is
+        return masked(out, mask)
 
 
 class Upsample(nn.Module):
@@ -77,12 +82,12 @@ class Upsample(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, mask: Mask) -> Array:
         init = uniform_by_fan_in(4 * self.features)
         kernel = self.param("kernel", init, (2, 2, x.shape[-1], self.features))
         bias = self.param("bias", init, (self.features,))
         out = upsample(x, kernel.astype(x.dtype))
-        return out + jnp.reshape(bias.astype(x.dtype), (1, 1, 1, -1))
+        return masked(out + jnp.reshape(bias.astype(x.dtype), (1, 1, 1, -1)), mask)
 
 
 class ChannelAttention(nn.Module):
@@ -131,7 +136,7 @@ class HalfInstanceNorm(nn.Module):
             jnp.concatenate([first, second], -1)
             for first, second in ((mean, rest), (scale, rest + 1), (bias, rest))
         )
-        return ((wide - mean) * scale + bias).astype(h.dtype)
+        return masked((wide - mean) * scale + bias, mask).astype(h.dtype)
 
 
 class Modulation(nn.Module):
@@ -168,4 +173,4 @@ class UNetBlock(nn.Module):
         if self.norm:
             h = HalfInstanceNorm(name="norm")(h, mask)
         h = Conv(self.features, name="conv_2")(nn.leaky_relu(h, 0.2), mask)
-        return nn.leaky_relu(h, 0.2) + Conv(self.features, size=1, name="identity")(x)
+        return nn.leaky_relu(h, 0.2) + Conv(self.features, size=1, name="identity")(x, mask)

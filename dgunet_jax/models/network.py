@@ -99,7 +99,7 @@ class DGUNet(nn.Module):
             x, memory, estimates = self._iterate(x, memory, y, shared)
             stages.append(estimates)
         x, _ = self.last(x, memory, y, shared)
-        stages = masked(jnp.concatenate([*stages, x[None]]), None if masks is None else masks[0])
+        stages = jnp.concatenate([*stages, x[None]])
         return Restored(image=stages[-1], stages=stages)
 
     def _iterate(self, x, memory, y, shared):

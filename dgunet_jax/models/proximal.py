@@ -52,7 +52,8 @@ class Encoder(nn.Module):
                 modulate = blocks.Modulation(config.memory == "adaptive", name=f"memory_{i}")
                 x = modulate(x, memory.encoder[i], memory.decoder[i], mask)
             kept.append(x)
-            x = blocks.Conv(channels, size=4, stride=2, use_bias=False, name=f"down_{i}")(x, mask)
+            down = blocks.Conv(channels, size=4, stride=2, use_bias=False, name=f"down_{i}")
+            x = down(x, at_scale(masks, i + 1))
         bottleneck = blocks.UNetBlock(x.shape[-1], norm=True, name=f"block_{NUM_SCALES}")
         return bottleneck(x, at_scale(masks, NUM_SCALES)), kept
 
@@ -68,7 +69,7 @@ class Decoder(nn.Module):
         outputs = []
         for i in reversed(range(NUM_SCALES)):
             mask, channels = at_scale(masks, i), self.config.width + self.config.growth * i
-            up = blocks.Upsample(channels, name=f"up_{i}")(x)
+            up = blocks.Upsample(channels, name=f"up_{i}")(x, mask)
             skip = blocks.Conv(channels, name=f"skip_{i}")(kept[i], mask)
             # Behind the barrier both of the block's convolutions read one copy; XLA's CPU backend
             # makes two otherwise.
@@ -104,8 +105,7 @@ class SubspaceMerge(nn.Module):
     def __call__(self, x: Array, z: Array, mask: blocks.Mask) -> Array:
         basis = blocks.Conv(NUM_BASIS, name="basis")(jnp.concatenate([x, z], -1), mask)
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        basis, features = (blocks.masked(a.astype(wide), mask) for a in (basis, z))
-        projected = subspace.project(basis, features).astype(x.dtype)
+        projected = subspace.project(basis.astype(wide), z.astype(wide)).astype(x.dtype)
         return x + blocks.Conv(x.shape[-1], name="fuse")(jnp.concatenate([x, projected], -1), mask)
 
 

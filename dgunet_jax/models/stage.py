@@ -96,7 +96,9 @@ class Stage(nn.Module):
         if not self.config.blockwise:
             return self._proximal(v, memory, y, shared)
         x, memory = self._proximal(to_blocks(v), memory, y, dataclasses.replace(shared, masks=None))
-        return from_blocks(x, *v.shape[1:3]), memory
+        # Blocks outside the picture are not empty behind a bias.
+        x = blocks.masked(from_blocks(x, *v.shape[1:3]), proximal.at_scale(shared.masks, 0))
+        return x, memory
 
     def _proximal(self, v, memory, y, shared):
         config = self.config

@@ -5,9 +5,12 @@ the top left corner of a *bucket*, one of a few array shapes that are compiled.
 """
 
 import dataclasses
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
 
 from dgunet_jax.restoration.tiles import Box
 
@@ -16,7 +19,8 @@ Size = tuple[int, int]
 # A bucket that has at most so many times the pixels is as good as a new one: while there are few
 # buckets, and when there are several.
 _CLOSE, _FAR = 1.25, 2.0
-_WORTH = 2**17  # pixels that are computed in the time of a compilation, or more
+# Two buckets are not worth two compilations if one would add fewer pixels than this, of all.
+_WORTH_PIXELS, _WORTH_SHARE = 2**17, 0.02
 _FEW = 4  # buckets that may fit exactly; those that come later are rounded up
 _MERGED = 48  # sizes among which the best buckets are sought pair by pair
 
@@ -88,10 +92,13 @@ def choose_buckets(
     """At most `most` buckets for pictures of `sizes` (with their counts), wasting few pixels.
 
     Starts with a bucket for every size and merges, time and again, the two whose union adds the
-    fewest pixels; in the end also those that add less than a compilation costs. Buckets that do not
-    `fit` are not made, even if more than `most` remain.
+    fewest pixels; in the end also those that add next to nothing. Then each bucket is exchanged for
+    another as long as that saves pixels. Buckets that do not `fit` are not made, even if more than
+    `most` remain.
     """
-    buckets = Counter(_coarser(sizes))
+    counts = _coarser(sizes)
+    total = sum(pixels(size) * count for size, count in counts.items())
+    buckets = Counter(counts)
     while len(buckets) > 1:
         cheapest = min(
             (
@@ -102,12 +109,37 @@ def choose_buckets(
             ),
             default=None,
         )
-        if cheapest is None or (len(buckets) <= most and cheapest[0] > _WORTH):
+        worth = min(_WORTH_PIXELS, _WORTH_SHARE * total)
+        if cheapest is None or (len(buckets) <= most and cheapest[0] > worth):
             break
         _, union, a, b = cheapest
         count = buckets.pop(a) + buckets.pop(b)
         buckets[union] += count
-    return tuple(sorted(buckets, key=lambda bucket: (pixels(bucket), bucket)))
+    chosen = _exchanged(list(buckets), counts, fits)
+    return tuple(sorted(chosen, key=lambda bucket: (pixels(bucket), bucket)))
+
+
+def _exchanged(
+    buckets: list[Size], counts: Mapping[Size, int], fits: Callable[[Size], bool]
+) -> list[Size]:
+    """The buckets after every exchange of one of them that saves pixels."""
+    sizes, weights = np.array(list(counts)), np.array(list(counts.values()))
+    sides = (sorted(set(column)) for column in sizes.T.tolist())
+    candidates = [size for size in itertools.product(*sides) if fits(size)]
+    candidates += [bucket for bucket in buckets if bucket not in candidates]
+    shapes = np.array(candidates)
+    inside = (shapes[:, None] >= sizes[None]).all(axis=2)
+    cost = np.where(inside, shapes.prod(axis=1)[:, None] * weights, np.inf)
+    chosen = [candidates.index(bucket) for bucket in buckets]
+    best, before = cost[chosen].min(axis=0).sum(), np.inf
+    while best < before:
+        before = best
+        for i in range(len(chosen)):
+            others = cost[chosen[:i] + chosen[i + 1 :]].min(axis=0, initial=np.inf)
+            totals = np.minimum(cost, others).sum(axis=1)
+            if totals.min() < best:
+                best, chosen[i] = totals.min(), int(totals.argmin())
+    return [candidates[i] for i in chosen]
 
 
 def _coarser(sizes: Mapping[Size, int]) -> Mapping[Size, int]:
