@@ -4,6 +4,7 @@ PYTHON ?= python3
 WORKDIR ?= runs/quickstart
 PYTEST_ARGS ?= -n 2 --dist loadfile
 FUZZ_ARGS ?= --count 1000 --seed 0
+CHAOS_ARGS ?= --kills 20 --seed 0
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,13 +14,14 @@ REQUIREMENTS := setup.cfg constraints.txt
 .DEFAULT_GOAL := help
 # Two installations at once would spoil the environment.
 .NOTPARALLEL:
-.PHONY: help quickstart test test-torch fuzz lint bench clean
+.PHONY: help quickstart test test-torch fuzz chaos lint bench clean
 
 help:
 	@echo "make quickstart   train and restore in a few minutes on a CPU (WORKDIR=$(WORKDIR))"
 	@echo "make test         run the tests, those against PyTorch left out (PYTEST_ARGS=$(PYTEST_ARGS))"
 	@echo "make test-torch   install PyTorch and run the tests against it"
 	@echo "make fuzz         restore a thousand damaged and exotic files (FUZZ_ARGS=$(FUZZ_ARGS))"
+	@echo "make chaos        kill the quickstart at random and compare its end (CHAOS_ARGS=$(CHAOS_ARGS))"
 	@echo "make lint         check style, format and types"
 	@echo "make bench        run the benchmarks"
 	@echo "make clean        remove the environment, the caches and the built packages (runs/ stays)"
@@ -34,6 +36,9 @@ test: $(VENV)/.installed-test
 test-torch: $(VENV)/.installed-torch
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/torch
 
+chaos: $(VENV)/.installed-test
+	$(BIN)/python -m tests.training.chaos $(CHAOS_ARGS)
+
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.fuzz.restoring $(FUZZ_ARGS)
 
@@ -46,6 +51,7 @@ lint: $(VENV)/.installed-dev $(VENV)/.installed-torch
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.restoring
+	$(BIN)/python -m benchmarks.loading
 
 clean:
 	rm -rf $(VENV) .cache .pytest_cache .ruff_cache build dist *.egg-info

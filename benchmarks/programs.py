@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks import flops
 from dgunet_jax.models import convolution
 from dgunet_jax.models.config import VARIANTS
 from dgunet_jax.models.network import DGUNet
+from dgunet_jax.training import flops
 from dgunet_jax.training.losses import stage_losses
 
 Array = jax.Array

@@ -10,26 +10,32 @@ Command: python -m dgunet_jax.main --config configs/quickstart.py --workdir runs
 
 from ml_collections import ConfigDict
 
+from dgunet_jax import DGUNetConfig
+from dgunet_jax.data.config import DataConfig
+from dgunet_jax.training.config import OptimizerConfig, ReportConfig, TrainConfig, to_config_dict
+
 
 def get_config() -> ConfigDict:
-    config = ConfigDict()
-    config.model = ConfigDict({"width": 16, "growth": 8, "last_growth": 8, "num_stages": 4})
-    config.pictures = ConfigDict(
-        {
-            "train": ("astronaut", "hubble_deep_field", "ihc", "retina", "rocket"),
-            "held_out": ("coffee", "chelsea"),
-        }
+    return to_config_dict(
+        TrainConfig(
+            model=DGUNetConfig(width=16, growth=8, last_growth=8, num_stages=4),
+            data=DataConfig(
+                train="photographs:astronaut,hubble_deep_field,ihc,retina,rocket",
+                validation="photographs:coffee,chelsea",
+                sigma=25.0,
+                patch=48,
+                batch=8,
+            ),
+            optimizer=OptimizerConfig(
+                steps=120,
+                schedule="cosine",
+                warmup_steps=20,
+                learning_rate=2e-3,
+                final_learning_rate=2e-5,
+                loss="charbonnier_edge",
+            ),
+            report=ReportConfig(
+                progress_every=20, evaluate_every=60, pictures_every=60, save_every=60
+            ),
+        )
     )
-    config.pipeline = ConfigDict({"patch": 48, "batch": 8, "sigma": 25.0, "seed": 0})
-    config.optimizer = ConfigDict(
-        {
-            "steps": 120,
-            "warmup_steps": 20,
-            "peak_learning_rate": 2e-3,
-            "final_learning_rate": 2e-5,
-            "loss": "charbonnier_edge",
-            "seed": 0,
-        }
-    )
-    config.report = ConfigDict({"progress_every": 20, "evaluate_every": 60, "save_every": 60})
-    return config

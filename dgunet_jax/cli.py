@@ -149,6 +149,9 @@ def _add_restoring(restore: argparse.ArgumentParser) -> None:
     work.add_argument(
         "--memory", metavar="SIZE", help="use no more on each device, as 6G or 500M (default: all)"
     )
+    work.add_argument(
+        "--no-cache", action="store_true", help="do not keep compiled programs for the next start"
+    )
     work.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the computation")
 
 

@@ -1,5 +1,6 @@
 """python -m dgunet_jax.main --config configs/quickstart.py --workdir DIR"""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,14 @@ from dgunet_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the run.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints and results are written.")
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "evaluate", "dry_run"],
+    "train: or go on where the run in workdir stopped; evaluate: score its best checkpoint on the"
+    " held-out pictures; dry_run: compile the step and tell what it costs.",
+)
+_CACHE = flags.DEFINE_bool("cache", True, "Keep compiled programs for the next start.")
 
 
 def main(arguments: list[str]) -> int:
@@ -19,17 +28,32 @@ def main(arguments: list[str]) -> int:
         settings = dict(_CONFIG.value or {})  # a file that failed to load says so here
     except OSError as error:
         raise UserError(" ".join(str(error).split())) from error
-    if not settings or _WORKDIR.value is None:
+    if not settings or (_WORKDIR.value is None and _MODE.value != "dry_run"):
         raise UserError("--config and --workdir are needed")
     from dgunet_jax.compilation import use_cache
     from dgunet_jax.training.config import from_config_dict
-    from dgunet_jax.training.loop import train
 
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save otherwise
-    use_cache()
-    scores = train(from_config_dict(settings), Path(_WORKDIR.value))
-    print(f"PSNR noisy {scores.noisy:.2f} dB, restored {scores.restored:.2f} dB")
+    use_cache(_CACHE.value)
+    config = from_config_dict(settings)
+    if _MODE.value == "dry_run":
+        from dgunet_jax.training.dry_run import compile_step
+
+        _, cost = compile_step(config)
+        print("\n".join(cost.lines()))
+        return 0
+    workdir = Path(_WORKDIR.value or "")
+    from dgunet_jax.training import loop
+
+    if _MODE.value == "evaluate":
+        scores = loop.evaluate(config, workdir)
+    else:
+        ended = loop.train(config, workdir)
+        if ended.scores is None:
+            return 128 + signal.SIGINT if ended.signal == signal.SIGINT else 0
+        scores = ended.scores
+    print(f"PSNR input {scores.noisy:.2f} dB, restored {scores.restored:.2f} dB")
     return 0
 
 

@@ -1,6 +1,5 @@
-"""Random crops, flips and rotations; everything takes the images of a pair together."""
+"""Random crops, flips, rotations and saturation: what is drawn is applied to both of a pair."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,9 @@ from numpy.typing import NDArray
 from dgunet_jax.errors import UserError
 
 DIHEDRAL = 8  # elements of the symmetry group of the square
+
+_SATURATION = 0.2
+_LUMA = np.array([0.2989, 0.587, 0.114], np.float32)
 
 
 def dihedral(image: NDArray[Any], index: int) -> NDArray[Any]:
@@ -72,30 +74,58 @@ def pad_to(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     return np.pad(image, ((0, below), (0, right), (0, 0)), mode="reflect")
 
 
-def random_crop(
-    images: Sequence[NDArray[Any]], size: int, rng: np.random.Generator
-) -> tuple[NDArray[Any], ...]:
-    """Cuts the same square out of every image; all positions are equally likely.
-
-    Images smaller than the square are first extended by `pad_to`.
+def draw_corner(height: int, width: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Draws where a square is cut out of an image; all positions are equally likely.
 
     Args:
-      images: (H, W, C) each, all of the same H and W.
-      size: side of the square, pixels.
-      rng: what draws the position.
+      height, width: of the image, pixels.
+      size: side of the square, pixels. An image that is smaller is extended by `pad_to` first.
+      rng: what draws.
 
     Returns:
-      One (size, size, C) view for each image.
-
-    Raises:
-      UserError: the images differ in height or width.
+      (top, left) of the square, pixels.
     """
-    sizes = {image.shape[:2] for image in images}
-    if len(sizes) != 1:
-        listed = ", ".join(f"{height}x{width}" for height, width in sorted(sizes))
-        raise UserError(f"images to crop together must have one size; got {listed or 'no image'}")
-    padded = [pad_to(image, size, size) for image in images]
-    height, width = padded[0].shape[:2]
-    top = int(rng.integers(height - size + 1))
-    left = int(rng.integers(width - size + 1))
-    return tuple(image[top : top + size, left : left + size] for image in padded)
+    top = int(rng.integers(max(height, size) - size + 1))
+    left = int(rng.integers(max(width, size) - size + 1))
+    return top, left
+
+
+def cut(image: NDArray[Any], top: int, left: int, size: int) -> NDArray[Any]:
+    """Cuts a square out of an image, extended by `pad_to` where it is smaller.
+
+    Args:
+      image: (H, W, C); rows below the square may be missing.
+      top, left: of the square, from `draw_corner`.
+      size: side of the square, pixels.
+
+    Returns:
+      (size, size, C).
+    """
+    return pad_to(image, size, size)[top : top + size, left : left + size]
+
+
+def draw_saturation(rng: np.random.Generator) -> float:
+    """Draws a factor for `change_saturation`: in one of three draws 1 + U(−0.2, 0.2), else 1.
+
+    This is the distribution the published deblurring models were trained with.
+    """
+    return 1.0 if rng.integers(3) else 1 + rng.uniform(-_SATURATION, _SATURATION)
+
+
+def change_saturation(image: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+    """Blends an image with its luma: f x + (1 − f) y, clamped to [0, 1].
+
+    y = 0.2989 R + 0.587 G + 0.114 B, the same for all channels.
+
+    Args:
+      image: RGB (..., 3) in [0, 1].
+      factor: f: 0 is grey, 1 changes nothing.
+
+    Returns:
+      The shape of `image`; `image` itself for the factor 1.
+    """
+    if factor == 1:
+        return image
+    red, green, blue = (image[..., i : i + 1] for i in range(3))
+    luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+    return (np.float32(factor) * image + np.float32(1 - factor) * luma).clip(0, 1)

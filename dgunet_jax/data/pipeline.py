@@ -1,20 +1,33 @@
-"""From a source of clean pictures to the batches a training step takes and the pairs of validation.
+"""From a source of pictures to the batches a training step takes and the pairs of validation.
 
 Importing this module imports grain.
 """
 
 import dataclasses
+import sys
 from collections.abc import Iterator
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 import grain
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.data.augmentation import dihedral, draw_dihedral, random_crop
-from dgunet_jax.data.degradations import check_sigma, gaussian_noise
-from dgunet_jax.data.sources import Picture, Source
+from dgunet_jax.data.augmentation import (
+    change_saturation,
+    cut,
+    dihedral,
+    draw_corner,
+    draw_dihedral,
+    draw_saturation,
+)
+from dgunet_jax.data.config import DataConfig
+from dgunet_jax.data.degradations import gaussian_noise
+from dgunet_jax.data.epochs import epoch_of_step, samples_per_epoch
+from dgunet_jax.data.mixup import draw_mixup, mix
+from dgunet_jax.data.sources import Source
 from dgunet_jax.errors import UserError
+
+_Element = TypeVar("_Element")
 
 
 class Batch(TypedDict):
@@ -32,69 +45,29 @@ class Pair(TypedDict):
     name: str
 
 
-@dataclasses.dataclass(frozen=True)
-class PipelineConfig:
-    """How training batches are made.
-
-    Attributes:
-      patch: side of the square patches, pixels.
-      batch: patches of a step, over all processes.
-      sigma: standard deviation of the noise on the [0, 255] scale.
-      seed: of order, crops, flips and noise; 0 to 2³² − 1.
-      workers: threads that prepare batches ahead of time; 0 prepares each when it is asked for.
-        The batches do not depend on it.
-
-    Raises:
-      UserError: a value out of its range.
-    """
-
-    patch: int = 128
-    batch: int = 16
-    sigma: float = 25.0
-    seed: int = 0
-    workers: int = 1
-
-    def __post_init__(self):
-        for name, least in {"patch": 1, "batch": 1, "seed": 0, "workers": 0}.items():
-            if getattr(self, name) < least:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        if self.seed >= 2**32:
-            raise UserError(f"seed is {self.seed}; it must be below 2**32")
-        check_sigma(self.sigma)
-
-
-@dataclasses.dataclass(frozen=True)
-class _NoisyPatch(grain.transforms.RandomMap):
-    """A random patch of a picture, flipped or rotated, with noise added."""
-
-    patch: int
-    sigma: float
-
-    def random_map(self, element: Picture, rng: np.random.Generator) -> Batch:
-        (clean,) = random_crop([element["image"]], self.patch, rng)
-        target = _unit_range(dihedral(clean, draw_dihedral(rng)))
-        return {"input": gaussian_noise(target, self.sigma, rng), "target": target}
-
-
 def training_batches(
     source: Source,
-    config: PipelineConfig,
+    config: DataConfig,
     *,
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
-    """Endless batches of noisy and clean patches.
+    """Endless batches of degraded and clean patches.
 
-    Every epoch goes once through the pictures, in another order, and takes one patch of each;
-    batches run on across the end of an epoch. What a sample is follows from the seed and its
-    position in the whole run alone. So the stream from step n on is bit for bit what it would
-    have been after n steps, and the processes of a step together see the samples that a single
-    process would: sample i of process p is sample i · process_count + p of the global batch.
+    Every epoch takes `samples_per_picture` patches of each picture, in another order; batches run
+    on across the end of an epoch. What a sample is follows from the seed and its position in the
+    whole run alone. So the stream from step n on is bit for bit what it would have been after n
+    steps, and the processes of a step together see the samples that a single process would:
+    sample i of process p is sample i · process_count + p of the global batch.
+
+    A sample is a random square of a picture or pair, flipped or rotated, its saturation changed if
+    that is wanted, and with noise added if `sigma` is given. Where images are mixed, their partners
+    come from the global batch; a process makes those that are another's samples once more.
 
     Args:
-      source: clean pictures.
-      config: patch, batch, noise and seed.
+      source: clean pictures, or pairs if `config.sigma` is None.
+      config: what is drawn.
       start_step: the step whose batch comes first.
       process_index: which share of each batch, 0 to process_count − 1.
       process_count: processes that share a batch.
@@ -103,12 +76,12 @@ def training_batches(
       An iterator of batches of config.batch / process_count patches.
 
     Raises:
-      UserError: at once for an empty source, a batch the processes cannot share equally, or an
-        argument out of its range; while iterating for a picture that cannot be read.
+      UserError: at once for an empty source, or one of another kind than the config says, a batch
+        the processes cannot share equally, or an argument out of its range; while iterating for a
+        picture that cannot be read.
     """
-    _check_not_empty(source)
-    if start_step < 0:
-        raise UserError(f"start_step is {start_step}; it must be at least 0")
+    _check_source(source, config)
+    _check_step(start_step, "start_step")
     if not 0 <= process_index < process_count:
         raise UserError(
             f"process_index is {process_index}; it must be at least 0 and below "
@@ -118,57 +91,158 @@ def training_batches(
         raise UserError(
             f"batch is {config.batch}; it must be a multiple of the {process_count} processes"
         )
-    # Seeds of their own instead of grain's, which change with the number of transformations.
-    shuffle_seed, patch_seed = np.random.SeedSequence(config.seed).generate_state(2).tolist()
-    samples = (
-        grain.MapDataset.source(source)
-        .shuffle(seed=shuffle_seed)
-        .repeat()
-        .random_map(_NoisyPatch(config.patch, config.sigma), seed=patch_seed)
-    )
-    # Slicing after random_map: its generator is seeded by the position in the whole run.
-    share = samples[process_index::process_count]
-    batches = share.batch(config.batch // process_count, drop_remainder=True)[start_step:]
+    _, patch_seed, mixup_seed = _seeds(config)
+    # Seeded by the position in the whole run.
+    samples = _order(source, config).random_map(_Patch(source, config), seed=patch_seed)
+    own = range(process_index, config.batch, process_count)
+
+    def batch(step: int) -> Batch:
+        first = step * config.batch
+        mixed_from = config.mixup_from_epoch
+        if not mixed_from or epoch_of_step(step, len(source), config) < mixed_from:
+            return _stacked([_at(samples, first + i) for i in own])
+        partners, weights = draw_mixup(config.batch, np.random.default_rng([mixup_seed, step]))
+        needed = {i: _at(samples, first + i) for i in {*own, *partners[own].tolist()}}
+        return _stacked([_mixed(needed[i], needed[partners[i]], weights[i]) for i in own])
+
     # grain's default keeps 500 elements ready, which here are whole batches.
     reading = grain.ReadOptions(num_threads=config.workers, prefetch_buffer_size=2 * config.workers)
-    return iter(batches.to_iter_dataset(reading))
+    steps = grain.MapDataset.range(start_step, sys.maxsize)
+    return iter(steps.map(batch).to_iter_dataset(reading))
 
 
-def whole_pictures(source: Source, sigma: float, seed: int) -> Iterator[Pair]:
-    """Pairs for validating Gaussian denoising: every picture whole, in the source's order.
-
-    The noise of each picture comes from its own `numpy.random.default_rng(seed)` and is not
-    clipped, so a pair does not depend on which other pictures there are.
-
-    Args:
-      source: clean pictures.
-      sigma: standard deviation of the noise on the [0, 255] scale.
-      seed: of the noise, at least 0.
-
-    Returns:
-      An iterator of as many pairs as the source has pictures, decoded one by one.
+def batch_names(source: Source, config: DataConfig, step: int) -> list[str]:
+    """Names of the pictures that the global batch of a step, counted from 0, is made of.
 
     Raises:
-      UserError: at once for an empty source, a bad sigma or seed; while iterating for a picture
-        that cannot be read.
+      UserError: an empty source, or one of another kind than the config says, or a negative step.
     """
-    _check_not_empty(source)
-    check_sigma(sigma)
-    if seed < 0:
-        raise UserError(f"seed is {seed}; it must be at least 0")
-    return (_whole_pair(source[index], sigma, seed) for index in range(len(source)))
+    _check_source(source, config)
+    _check_step(step, "step")
+    order = _order(source, config)
+    positions = range(step * config.batch, (step + 1) * config.batch)
+    return [source.name(_at(order, i)) for i in positions]
 
 
-def _whole_pair(picture: Picture, sigma: float, seed: int) -> Pair:
-    target = _unit_range(picture["image"])
-    noisy = gaussian_noise(target, sigma, np.random.default_rng(seed))
-    return {"input": noisy, "target": target, "name": picture["name"]}
+def validation_pairs(source: Source, config: DataConfig) -> Iterator[Pair]:
+    """The pairs that are validated on: the first pictures, in the source's order.
+
+    The noise of each picture comes from its own `numpy.random.default_rng(config.seed)` and is not
+    clipped, so a pair does not depend on which other pictures there are. Crops are cut out of the
+    middle after that; a side that is shorter than the crop stays as it is.
+
+    Args:
+      source: clean pictures, or pairs if `config.sigma` is None.
+      config: noise, crop and limit.
+
+    Returns:
+      An iterator of pairs, decoded one by one.
+
+    Raises:
+      UserError: at once for an empty source, or one of another kind than the config says; while
+        iterating for a picture that cannot be read.
+    """
+    _check_source(source, config)
+    indices = range(len(source))[: config.validation_limit]
+    return (_validation_pair(source, config, index) for index in indices)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Patch(grain.transforms.RandomMap):
+    """Makes a sample of the picture or pair of an index."""
+
+    source: Source
+    config: DataConfig
+
+    def random_map(self, element: int, rng: np.random.Generator) -> Batch:
+        size = self.config.patch
+        height, width = self.source.size(element)
+        top, left = draw_corner(height, width, size, rng)
+        symmetry = draw_dihedral(rng)
+        factor = draw_saturation(rng) if self.config.saturation else 1.0
+        patches = [
+            change_saturation(_unit_range(dihedral(cut(image, top, left, size), symmetry)), factor)
+            for image in self.source.read(element, min(top + size, height))
+        ]
+        return _pair(patches, self.config.sigma, rng)
+
+
+def _order(source: Source, config: DataConfig) -> grain.MapDataset:
+    """Indices of pictures, by the position of the sample in the whole run."""
+    shuffle_seed, *_ = _seeds(config)
+    samples = grain.MapDataset.range(samples_per_epoch(len(source), config))
+    pictures = len(source)
+    return samples.shuffle(seed=shuffle_seed).map(lambda sample: sample % pictures).repeat()
+
+
+def _at(dataset: grain.MapDataset[_Element], position: int) -> _Element:
+    element = dataset[position]
+    assert element is not None  # only filters leave elements out
+    return element
+
+
+def _seeds(config: DataConfig) -> list[int]:
+    # Seeds of their own instead of grain's, which change with the number of transformations.
+    return np.random.SeedSequence(config.seed).generate_state(3).tolist()
+
+
+def _pair(
+    images: list[NDArray[np.float32]], sigma: float | None, rng: np.random.Generator
+) -> Batch:
+    """The input and the target: the images, or one with noise and without."""
+    if sigma is None:
+        degraded, target = images
+    else:
+        (target,) = images
+        degraded = gaussian_noise(target, sigma, rng)
+    return {"input": degraded, "target": target}
+
+
+def _mixed(sample: Batch, partner: Batch, weight: np.float32) -> Batch:
+    return {
+        "input": mix(sample["input"], partner["input"], weight),
+        "target": mix(sample["target"], partner["target"], weight),
+    }
+
+
+def _stacked(samples: list[Batch]) -> Batch:
+    return {
+        "input": np.stack([sample["input"] for sample in samples]),
+        "target": np.stack([sample["target"] for sample in samples]),
+    }
+
+
+def _validation_pair(source: Source, config: DataConfig, index: int) -> Pair:
+    images = [_unit_range(image) for image in source.read(index)]
+    pair = _pair(images, config.sigma, np.random.default_rng(config.seed))
+    crop = config.validation_crop
+    return {
+        "input": _centre(pair["input"], crop),
+        "target": _centre(pair["target"], crop),
+        "name": source.name(index),
+    }
+
+
+def _centre(image: NDArray[np.float32], size: int | None) -> NDArray[np.float32]:
+    if size is None:
+        return image
+    top, left = (max(0, side - size) // 2 for side in image.shape[:2])
+    return image[top : top + size, left : left + size]
 
 
 def _unit_range(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return image.astype(np.float32) / np.float32(255)
 
 
-def _check_not_empty(source: Source) -> None:
+def _check_source(source: Source, config: DataConfig) -> None:
     if len(source) == 0:
         raise UserError("the source holds no pictures")
+    if source.pairs == (config.sigma is not None):
+        held = "pairs" if source.pairs else "clean pictures"
+        rule = "only clean pictures get noise" if source.pairs else "clean pictures need one"
+        raise UserError(f"sigma is {config.sigma} and the source holds {held}; {rule}")
+
+
+def _check_step(step: int, name: str) -> None:
+    if step < 0:
+        raise UserError(f"{name} is {step}; it must be at least 0")

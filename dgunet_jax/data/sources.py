@@ -1,15 +1,22 @@
-"""Where clean pictures come from: small random-access objects that decode by index."""
+"""Where pictures and pairs of pictures come from: decoded by index, as many rows as are needed."""
 
+import dataclasses
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dgunet_jax.data.config import photograph_names
+from dgunet_jax.data.decoding import Decoder, quarter_of_memory
+from dgunet_jax.data.folders import pictures_below
+from dgunet_jax.data.pairs import find_pairs, holds_pairs
+from dgunet_jax.data.problems import listed
 from dgunet_jax.errors import UserError
-from dgunet_jax.images.reading import read_rgb
+from dgunet_jax.images.reading import read_header
 
 # What scikit-image states of each one's rights, in the docstrings of `skimage.data`. Its
 # stereo pair (motorcycle) comes without such a statement and is therefore not here.
@@ -23,58 +30,133 @@ PHOTOGRAPHS = {
     "rocket": "rocket.jpg",  # SpaceX, public domain
 }
 
-
-class Picture(TypedDict):
-    """A clean picture: `image` uint8 (H, W, 3), read-only, and the `name` it is reported under."""
-
-    image: NDArray[np.uint8]
-    name: str
+_THREADS = 8  # that look at files; most of the time they wait
 
 
 class Source(Protocol):
-    """Pictures by index, 0 ≤ index < len(source).
+    """Clean pictures, or pairs of a degraded and a clean one, by index: 0 ≤ index < len(source).
 
-    `__getitem__` is called from several threads at once and must return the same picture every
-    time. A picture that cannot be decoded raises a `UserError` naming its file.
+    All methods may be called from several threads at once, and give the same every time.
     """
+
+    @property
+    def pairs(self) -> bool:
+        """Whether it holds pairs."""
+        ...
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Picture: ...
+    def name(self, index: int) -> str:
+        """What a picture or pair is reported under."""
+        ...
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width in pixels, known without decoding."""
+        ...
+
+    def read(self, index: int, rows: int | None = None) -> tuple[NDArray[np.uint8], ...]:
+        """The clean picture alone, or the degraded and the clean one.
+
+        Args:
+          index: of the picture or pair.
+          rows: how many are needed, from the top; None: all.
+
+        Returns:
+          RGB (rows, W, 3) each.
+
+        Raises:
+          UserError: it cannot be decoded; the message names the file.
+        """
+        ...
 
 
-class PictureFiles:
-    """A `Source` of picture files, each decoded once and then kept in memory.
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """The files of a clean picture, or of a degraded one and its clean one, and their name."""
+
+    name: str
+    paths: tuple[Path, ...]
+
+
+class FileSource:
+    """A `Source` of picture files.
 
     Args:
-      paths: the files, in the order of their indices.
+      files: clean pictures or pairs, in the order of their indices.
+      cache_bytes: decoded pictures that are kept in memory; None: a quarter of the machine's.
+
+    Raises:
+      UserError: in one line, all files that cannot be read, as far as can be told without decoding
+        them, and all pairs of pictures of different sizes.
     """
 
-    def __init__(self, paths: Iterable[Path]):
-        self._paths = tuple(paths)
-        self._decoded: dict[int, NDArray[np.uint8]] = {}
+    def __init__(self, files: Sequence[Files], cache_bytes: int | None = None):
+        self._files = tuple(files)
+        self._sizes = _look_at(self._files)
+        self._decoder = Decoder(quarter_of_memory() if cache_bytes is None else cache_bytes)
+
+    @property
+    def pairs(self) -> bool:
+        return any(len(files.paths) == 2 for files in self._files)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._files)
 
-    def __getitem__(self, index: int) -> Picture:
-        path = self._paths[index]
-        image = self._decoded.get(index)
-        if image is None:
-            # Two threads may decode the same file at the same time; they get the same pixels.
-            image = read_rgb(path)
-            image.flags.writeable = False
-            self._decoded[index] = image
-        return {"image": image, "name": path.stem}
+    def name(self, index: int) -> str:
+        return self._files[index].name
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self._sizes[index]
+
+    def read(self, index: int, rows: int | None = None) -> tuple[NDArray[np.uint8], ...]:
+        size = self._sizes[index]
+        rows = size[0] if rows is None else rows
+        return tuple(self._decoder.read(path, size, rows) for path in self._files[index].paths)
 
 
-def photographs(names: Sequence[str] = tuple(PHOTOGRAPHS)) -> Source:
+def open_source(where: str, *, pairs: bool, cache_bytes: int | None = None) -> Source:
+    """The pictures or pairs that a setting means.
+
+    Args:
+      where: a folder, or "photographs:" and names of some of scikit-image's, with commas between.
+      pairs: whether the folder is one of pairs (see `pairs.find_pairs`). Else all pictures in it
+        are clean ones, at any depth, in the order of their paths.
+      cache_bytes: as `FileSource` takes it.
+
+    Returns:
+      The source; every file has been looked at, and none decoded.
+
+    Raises:
+      UserError: there is no such folder, it is not of the kind, or there is something in it that
+        cannot be used.
+    """
+    names = photograph_names(where)
+    if names is not None:
+        if pairs:
+            raise UserError(f"{where}: the photographs are no pairs; sigma adds noise to them")
+        return photographs(names, cache_bytes)
+    folder = Path(where).expanduser()
+    if pairs:
+        found = [Files(pair.name, (pair.input, pair.target)) for pair in find_pairs(folder)]
+    elif holds_pairs(folder):
+        raise UserError(
+            f"{folder}: holds pairs; name the folder of the clean ones, or leave sigma out"
+        )
+    else:
+        found = [Files(_name(path, folder), (path,)) for path in pictures_below(folder)]
+    return FileSource(found, cache_bytes)
+
+
+def photographs(
+    names: Sequence[str] = tuple(PHOTOGRAPHS), cache_bytes: int | None = None
+) -> Source:
     """Freely licensed colour photographs that every installation of scikit-image holds.
 
     They are read from its folder: scikit-image is not imported and nothing is downloaded.
 
     Args:
       names: keys of `PHOTOGRAPHS`.
+      cache_bytes: as `FileSource` takes it.
 
     Returns:
       A source of these pictures in this order.
@@ -90,4 +172,37 @@ def photographs(names: Sequence[str] = tuple(PHOTOGRAPHS)) -> Source:
     if package is None or not package.submodule_search_locations:
         raise UserError("the photographs are scikit-image's: install it (pip install scikit-image)")
     folder = Path(package.submodule_search_locations[0], "data")
-    return PictureFiles(folder / PHOTOGRAPHS[name] for name in names)
+    return FileSource([Files(name, (folder / PHOTOGRAPHS[name],)) for name in names], cache_bytes)
+
+
+def _name(path: Path, folder: Path) -> str:
+    return "-".join(path.relative_to(folder).with_suffix("").parts)
+
+
+def _look_at(files: Sequence[Files]) -> list[tuple[int, int]]:
+    """Height and width of every picture and pair, from the headers of the files."""
+    paths = dict.fromkeys(path for each in files for path in each.paths)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        sizes = dict(zip(paths, pool.map(_size, paths), strict=True))
+    problems = [str(size) for size in sizes.values() if isinstance(size, UserError)]
+    found = []
+    for each in files:
+        known = {path: size for path in each.paths if isinstance(size := sizes[path], tuple)}
+        if len({*known.values()}) > 1:
+            stated = (f"{path} is {width}×{height}" for path, (height, width) in known.items())
+            problems.append(f"{' and '.join(stated)}; the pictures of a pair must have one size")
+        found += [*known.values()][:1]
+    if problems:
+        count = f"unusable pictures ({len(problems)}): " if len(problems) > 1 else ""
+        raise UserError(count + listed(problems))
+    return found
+
+
+def _size(path: Path) -> tuple[int, int] | UserError:
+    try:
+        header = read_header(path)
+    except UserError as error:
+        return error
+    if header.bits > 8:
+        return UserError(f"{path}: has {header.bits} bits per channel; only 8 are trained on")
+    return header.height, header.width

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
       UserError: nothing could be restored at all.
     """
-    use_cache()
+    use_cache(not options.no_cache)
     # Pillow refuses large pictures, for fear of what decoding them takes; here the plan does that.
     PIL.Image.MAX_IMAGE_PIXELS = None
     if "/" in options.suffix or "\\\\" in options.suffix:

@@ -19,8 +19,7 @@ Size = tuple[int, int]
 # A bucket that has at most so many times the pixels is as good as a new one: while there are few
 # buckets, and when there are several.
 _CLOSE, _FAR = 1.25, 2.0
-# Two buckets are not worth two compilations if one would add fewer pixels than this, of all.
-_WORTH_PIXELS, _WORTH_SHARE = 2**17, 0.02
+_WORTH = 2**17  # pixels: a compilation takes longer than to compute so many
 _FEW = 4  # buckets that may fit exactly; those that come later are rounded up
 _MERGED = 48  # sizes among which the best buckets are sought pair by pair
 
@@ -92,12 +91,13 @@ def choose_buckets(
     """At most `most` buckets for pictures of `sizes` (with their counts), wasting few pixels.
 
     Starts with a bucket for every size and merges, time and again, the two whose union adds the
-    fewest pixels; in the end also those that add next to nothing. Then each bucket is exchanged for
-    another as long as that saves pixels. Buckets that do not `fit` are not made, even if more than
-    `most` remain.
+    fewest pixels; in the end also those that add less than a compilation costs. Then each bucket is
+    exchanged for another as long as that saves pixels. Buckets that do not `fit` are not made, even
+    if more than `most` remain.
     """
+    if not sizes:
+        return ()
     counts = _coarser(sizes)
-    total = sum(pixels(size) * count for size, count in counts.items())
     buckets = Counter(counts)
     while len(buckets) > 1:
         cheapest = min(
@@ -109,8 +109,7 @@ def choose_buckets(
             ),
             default=None,
         )
-        worth = min(_WORTH_PIXELS, _WORTH_SHARE * total)
-        if cheapest is None or (len(buckets) <= most and cheapest[0] > worth):
+        if cheapest is None or (len(buckets) <= most and cheapest[0] > _WORTH):
             break
         _, union, a, b = cheapest
         count = buckets.pop(a) + buckets.pop(b)

@@ -48,6 +48,7 @@ class Planner:
       versions: of every picture that are restored, 8 with the self-ensemble, else 1.
       most_in_batch: images to compute at a time if there are enough.
       most_batch_pixels: pixels to compute at a time, unless one image has more.
+      most_at_once: batches to compute at the same time.
 
     Raises:
       UserError: `tile` makes no sense.
@@ -62,6 +63,7 @@ class Planner:
     versions: int = 1
     most_in_batch: int = 1
     most_batch_pixels: int | None = None
+    most_at_once: int = 1
 
     def __post_init__(self):
         multiple = self.config.multiple
@@ -154,6 +156,11 @@ class Planner:
             most -= 1
         rounds = -(-count // (most * self.columns))
         return -(-count // (rounds * self.columns)) * self.columns
+
+    def at_once(self, bucket: Size, batch: int) -> int:
+        """How many batches of a bucket to compute at the same time: as many as fit."""
+        counts = range(self.most_at_once, 1, -1)
+        return next((n for n in counts if self.fits(bucket, n * batch)), 1)
 
     def estimate(self, bucket: Size, batch: int = 1) -> int:
         """Bytes on each device while `batch` images of the size of `bucket` are restored."""

@@ -1,6 +1,7 @@
 """Restoring pictures of any size."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ Image = NDArray[np.floating]
 
 _MOST_IN_BATCH = 16  # images at a time on an accelerator, unless they have more pixels than
 _MOST_BATCH_PIXELS = 2**20
+_MOST_AT_ONCE = 8
 
 
 class Restorer:
@@ -80,10 +82,11 @@ class Restorer:
             # Several images at a time keep an accelerator busy, and a CPU's caches cold.
             most_in_batch=batch or (1 if on_cpu else _MOST_IN_BATCH),
             most_batch_pixels=None if batch else _MOST_BATCH_PIXELS,
+            most_at_once=_at_once(on_cpu, mesh),
         )
         placement = None if mesh is None else NamedSharding(mesh, PartitionSpec())
         placed = jax.device_put(variables, placement)
-        self._runner = Runner(config, model.operator, placed, mesh)
+        self._runner = Runner(self.planner, model.operator, placed, mesh)
         self._known: list[Size] = []
 
     def plan(self, size: Size) -> Plan:
@@ -167,6 +170,17 @@ class Restorer:
             raise UserError(f"the image has shape {np.shape(image)}; it must be (H, W, {channels})")
         if not np.issubdtype(image.dtype, np.floating):
             raise UserError(f"the image is {image.dtype}; it must be floating point in [0, 1]")
+
+
+def _at_once(on_cpu: bool, mesh: Mesh | None) -> int:
+    """Batches to compute at the same time.
+
+    A single one leaves a third of two cores idle; an accelerator takes one after the other, but
+    should find the next one ready. Programs that exchange data must not overtake each other.
+    """
+    if mesh is not None:
+        return 1
+    return min(_MOST_AT_ONCE, os.cpu_count() or 1) if on_cpu else 2
 
 
 def _devices(mesh: Mesh | None) -> dict[str, int]:

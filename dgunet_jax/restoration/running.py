@@ -1,9 +1,11 @@
 """Parts of pictures through the network, several in one compiled shape."""
 
+import collections
 import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -13,10 +15,10 @@ from numpy.typing import NDArray
 
 from dgunet_jax.data.augmentation import dihedral, undo_dihedral
 from dgunet_jax.errors import UserError
-from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.restoration.orientation import can_lie, transposed
 from dgunet_jax.restoration.plan import Plan, Size
+from dgunet_jax.restoration.planner import Planner
 from dgunet_jax.restoration.tiles import Box, weights
 
 
@@ -82,10 +84,11 @@ class Runner:
     """The compiled network and what it is fed.
 
     Attributes:
-      variables: its variables, on the devices of `mesh`.
+      planner: tells how much fits into memory.
+      variables: the network's, on the devices of `mesh`.
     """
 
-    config: DGUNetConfig
+    planner: Planner
     operator: Any
     variables: Any
     mesh: Mesh | None
@@ -107,22 +110,30 @@ class Runner:
     ) -> Iterator[Picture]:
         """Runs the parts in batches; yields the pictures that have all of theirs.
 
-        A batch is computed while the results of the one before are put together. Batches that are
-        not full at the end are run as they are.
+        Several batches are computed at the same time, and the results of those before them put
+        together. Batches that are not full at the end are run as they are.
         """
-        running: tuple[Any, list[Part], bool] | None = None
-        for bucket, lies, batch in self._batches(all_parts, batches):
-            length = batches.get(bucket, 1)
-            shape = length, bucket, stages
-            if shape not in self._compiled:
-                announce(f"compiling for arrays of {length}×{bucket[0]}×{bucket[1]} …")
-                self._compiled.add(shape)
-            started = self._start(batch, bucket, length, lies, stages)
-            if running is not None:
-                yield from _collect(*running)
-            running = started, batch, lies
-        if running is not None:
-            yield from _collect(*running)
+        running: collections.deque[tuple[Future[NDArray[np.float32]], list[Part], bool]]
+        running = collections.deque()
+        pool = ThreadPoolExecutor(self.planner.most_at_once)
+        try:
+            for bucket, lies, batch in self._batches(all_parts, batches):
+                length = batches.get(bucket, 1)
+                shape = length, bucket, stages
+                new = shape not in self._compiled
+                if new:
+                    announce(f"compiling for arrays of {length}×{bucket[0]}×{bucket[1]} …")
+                    self._compiled.add(shape)
+                computed = pool.submit(self._compute, batch, bucket, length, lies, stages)
+                running.append((computed, batch, lies))
+                if new:
+                    computed.exception()  # another thread would compile the same once more
+                while len(running) >= self.planner.at_once(bucket, length):
+                    yield from _collect(*running.popleft())
+            while running:
+                yield from _collect(*running.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _batches(
         self, all_parts: Iterable[Part], batches: Mapping[Size, int]
@@ -130,17 +141,19 @@ class Runner:
         waiting: dict[tuple[Size, bool], list[Part]] = {}
         for part in all_parts:
             bucket = part.picture.plan.bucket
-            group = bucket, part.lies and can_lie(self.config)
+            group = bucket, part.lies and can_lie(self.planner.config)
             waiting.setdefault(group, []).append(part)
             if len(waiting[group]) == batches.get(bucket, 1):
                 yield *group, waiting.pop(group)
         for group, batch in waiting.items():
             yield *group, batch
 
-    def _start(self, batch: list[Part], bucket: Size, length: int, lies: bool, stages: bool):
-        """Starts to compute a batch; slots that stay empty hold the smallest black picture."""
-        images = np.zeros((length, *bucket, self.config.channels), np.float32)
-        sizes = np.full((length, 2), self.config.multiple, np.int32)
+    def _compute(
+        self, batch: list[Part], bucket: Size, length: int, lies: bool, stages: bool
+    ) -> NDArray[np.float32]:
+        """The estimates of a batch; slots that stay empty hold the smallest black picture."""
+        images = np.zeros((length, *bucket, self.planner.config.channels), np.float32)
+        sizes = np.full((length, 2), self.planner.config.multiple, np.int32)
         for slot, part in enumerate(batch):
             image = part.image()
             image = image.swapaxes(0, 1) if lies else image
@@ -149,13 +162,17 @@ class Runner:
             sizes[slot] = height, width
         variables = self._lying_variables if lies else self.variables
         with _memory_errors(bucket), jax.default_matmul_precision("highest"):
-            return apply(self.config, self.mesh, stages, self.operator, variables, images, sizes)
+            estimates = apply(
+                self.planner.config, self.mesh, stages, self.operator, variables, images, sizes
+            )
+            return np.asarray(estimates, np.float32)
 
 
-def _collect(estimates: Any, batch: list[Part], lies: bool) -> Iterator[Picture]:
+def _collect(
+    computed: Future[NDArray[np.float32]], batch: list[Part], lies: bool
+) -> Iterator[Picture]:
     """Puts results where they belong; yields the pictures that have all of theirs."""
-    with _memory_errors(estimates.shape[2:4]):
-        estimates = np.asarray(estimates, np.float32)
+    estimates = computed.result()
     if lies:
         estimates = estimates.swapaxes(2, 3)
     for slot, part in enumerate(batch):

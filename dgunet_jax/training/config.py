@@ -1,66 +1,87 @@
-"""A training run's settings, and the way from an ml_collections file to them."""
+"""A training run's settings, and the way between them and an ml_collections file."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_type_hints
 
-from dgunet_jax.data.pipeline import PipelineConfig
+from ml_collections import ConfigDict, config_dict
+
+from dgunet_jax.data.config import DataConfig
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.training.losses import LOSSES
 
-
-@dataclasses.dataclass(frozen=True)
-class PictureConfig:
-    """Which of scikit-image's photographs are used.
-
-    Attributes:
-      train: names of those trained on.
-      held_out: names of those the score is measured on, whole.
-    """
-
-    train: tuple[str, ...]
-    held_out: tuple[str, ...]
-
-    def __post_init__(self):
-        for name in ("train", "held_out"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if both := sorted(set(self.train) & set(self.held_out)):
-            raise UserError(f"{', '.join(both)} stand in both train and held_out")
+_SCHEDULE = Literal["published", "cosine", "constant"]
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam with a linear warm-up and a cosine decay.
+    """Adam, its learning rates, and what is minimised.
 
     Attributes:
-      steps: length of the run.
-      peak_learning_rate: reached after the warm-up.
-      final_learning_rate: at the last step.
-      warmup_steps: length of the rise from zero.
+      learning_rate: the highest.
+      epochs: length of the run; or
+      steps: length of the run. One of the two.
+      schedule: `published`: three epochs of warm-up and a cosine to 1e-6, constant within each
+        epoch; `cosine`: `warmup_steps` of linear warm-up and a cosine to `final_learning_rate`, of
+        every step; `constant`.
+      cosine_epochs: of the published cosine; None: all after the warm-up.
+      warmup_steps, final_learning_rate: of `cosine`.
+      weight_decay: L2, added to the gradient.
+      clip_norm: global norm to which larger gradients are scaled down; None: not.
+      accumulate: parts in which a device computes its share of a batch, to save memory.
+      average: decay of the moving average of the weights that restores in place of them; None: no
+        average.
       loss: one of `losses.LOSSES`, summed over all stages.
       seed: of the first weights.
     """
 
-    steps: int
-    peak_learning_rate: float
-    final_learning_rate: float = 1e-6
+    learning_rate: float
+    epochs: int | None = None
+    steps: int | None = None
+    schedule: _SCHEDULE = "cosine"
+    cosine_epochs: int | None = None
     warmup_steps: int = 0
+    final_learning_rate: float = 1e-6
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    accumulate: int = 1
+    average: float | None = None
     loss: str = "charbonnier_edge"
     seed: int = 0
 
     def __post_init__(self):
-        if self.steps < 1 or not 0 <= self.warmup_steps < self.steps:
+        if (self.epochs is None) == (self.steps is None):
             raise UserError(
-                f"steps is {self.steps} and warmup_steps {self.warmup_steps};"
-                " there must be at least one step, and a shorter warm-up"
+                f"epochs is {self.epochs} and steps is {self.steps}; one of them must be given"
             )
-        if not 0 <= self.final_learning_rate <= self.peak_learning_rate:
+        least = {"epochs": 1, "steps": 1, "cosine_epochs": 1, "warmup_steps": 0, "accumulate": 1}
+        for name, value in least.items():
+            if getattr(self, name) is not None and getattr(self, name) < value:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least {value}")
+        if self.steps is not None and self.warmup_steps >= self.steps:
             raise UserError(
-                f"final_learning_rate {self.final_learning_rate} must lie between 0 and"
-                f" peak_learning_rate {self.peak_learning_rate}"
+                f"warmup_steps is {self.warmup_steps}; it must be below steps, {self.steps}"
+            )
+        if not 0 < self.learning_rate < math.inf:
+            raise UserError(f"learning_rate is {self.learning_rate}; it must be above 0")
+        if not 0 <= self.final_learning_rate <= self.learning_rate:
+            raise UserError(
+                f"final_learning_rate is {self.final_learning_rate}; it must lie between 0 and"
+                f" learning_rate, {self.learning_rate}"
+            )
+        if self.weight_decay < 0:
+            raise UserError(f"weight_decay is {self.weight_decay}; it must be at least 0")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise UserError(f"clip_norm is {self.clip_norm}; it must be above 0")
+        if self.average is not None and not 0 < self.average < 1:
+            raise UserError(f"average is {self.average}; it must lie between 0 and 1")
+        if self.schedule not in (schedules := get_args(_SCHEDULE)):
+            raise UserError(
+                f"schedule is {self.schedule!r}; it must be one of {', '.join(schedules)}"
             )
         if self.loss not in LOSSES:
             raise UserError(f"there is no loss {self.loss!r}; the losses are {', '.join(LOSSES)}")
@@ -68,11 +89,12 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ReportConfig:
-    """How often the run speaks, is measured and is saved, in steps."""
+    """How often the run speaks, is measured, drawn and saved, in steps."""
 
-    progress_every: int = 10
-    evaluate_every: int = 100
-    save_every: int = 100
+    progress_every: int = 50
+    evaluate_every: int = 1000
+    pictures_every: int = 5000
+    save_every: int = 1000
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -83,22 +105,61 @@ class ReportConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Everything a run is determined by."""
+class GuardConfig:
+    """When a run is stopped.
 
-    model: DGUNetConfig
-    pictures: PictureConfig
-    pipeline: PipelineConfig
-    optimizer: OptimizerConfig
-    report: ReportConfig
+    Attributes:
+      most_skipped: updates left out in a row, since loss or gradient were not finite.
+      most_collapsed: steps in a row in which the result was more than 3 dB worse than the input or
+        the gradient below 1e-10; 0: never.
+    """
+
+    most_skipped: int = 10
+    most_collapsed: int = 200
 
     def __post_init__(self):
-        if self.pipeline.patch % self.model.multiple:
+        for name, least in {"most_skipped": 1, "most_collapsed": 0}.items():
+            if getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Everything a run is determined by.
+
+    Attributes:
+      init_from: any checkpoint `dgunet_jax.load` reads, whose weights the run begins with; None:
+        random ones.
+    """
+
+    model: DGUNetConfig
+    data: DataConfig
+    optimizer: OptimizerConfig
+    report: ReportConfig = ReportConfig()
+    guard: GuardConfig = GuardConfig()
+    init_from: str | None = None
+
+    def __post_init__(self):
+        if self.data.patch % self.model.multiple:
             raise UserError(
-                f"patch is {self.pipeline.patch}; it must be a multiple of {self.model.multiple}"
+                f"patch is {self.data.patch}; it must be a multiple of {self.model.multiple}"
             )
         if self.model.channels != 3:
-            raise UserError(f"channels is {self.model.channels}; the photographs have 3")
+            raise UserError(f"channels is {self.model.channels}; training pictures have 3")
+
+
+def to_config_dict(settings: Any) -> ConfigDict:
+    """Settings as configuration files give them, every value with its type."""
+    hints, config = get_type_hints(type(settings)), ConfigDict()
+    for field in dataclasses.fields(settings):
+        value, hint = getattr(settings, field.name), hints[field.name]
+        if dataclasses.is_dataclass(value):
+            value = to_config_dict(value)
+        elif value is None:
+            kinds = [kind for kind in get_args(hint) if kind is not types.NoneType]
+            value = config_dict.placeholder(kinds[0])
+        config[field.name] = value
+    return config
 
 
 def from_config_dict(values: Mapping[str, Any]) -> TrainConfig:

@@ -1,7 +1,10 @@
-"""A run's checkpoints."""
+"""A run's checkpoints: everything that is needed to go on, and proof that it is intact."""
 
 import dataclasses
 import math
+import shutil
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,23 @@ _WORST = -1e9  # dB; JSON knows no infinity
 
 
 class RunCheckpoints:
-    """Saves and restores a run in `workdir/checkpoints/`; the newest and the best are kept.
+    """Saves and restores a run in `workdir/checkpoints/`; the two newest and the best are kept.
 
-    Every checkpoint can be read with `dgunet_jax.load`: weights and configuration are items of
-    their own.
+    A checkpoint has the items `params` and `model`, the weights to restore with and what network
+    they belong to, which `dgunet_jax.load` reads, and `training`, all else: the trained weights
+    where `params` is their average, the optimizer and the counts. Every leaf has a checksum.
+
+    Args:
+      workdir: the run's.
+      config: the network.
+      settings: what the run must agree in with the one that wrote the checkpoints, as JSON values.
+
+    Raises:
+      UserError: the folder cannot be written.
     """
 
-    def __init__(self, workdir: Path, config: DGUNetConfig):
-        self._config = config
+    def __init__(self, workdir: Path, config: DGUNetConfig, settings: Mapping[str, Any]):
+        self._config, self._settings = config, dict(settings)
         self._folder = (workdir / checkpoints.RUN_FOLDER).absolute()
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
@@ -43,60 +55,150 @@ class RunCheckpoints:
             raise UserError(f"{self._folder}: cannot be written: {error.strerror}") from error
 
     def save(self, state: TrainState, psnr: float | None) -> None:
-        """Writes a checkpoint in the background; `psnr` in dB ranks it."""
+        """Writes a checkpoint in the background; `psnr` in dB ranks it.
+
+        Raises:
+          UserError: the one before could not be written.
+        """
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        state = jax.tree.map(np.asarray, state)
+        training = _training(state)
+        if jax.process_count() == 1:
+            # A copy: the next step reuses the memory while the checkpoint is being written.
+            state, training = jax.tree.map(np.asarray, (state, training))
+        model = checkpoints.describe(self._config, state.weights)
+        model["training"] = {"checksums": _checksums(training), "settings": self._settings}
         score = psnr if psnr is not None and math.isfinite(psnr) else _WORST
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(state.params),
-                model=ocp.args.JsonSave(checkpoints.describe(self._config, state.params)),
-                optimizer=ocp.args.StandardSave(state.opt_state),
-            ),
-            metrics={"psnr": score},
-        )
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardSave(state.weights),
+                    model=ocp.args.JsonSave(model),
+                    training=ocp.args.StandardSave(training),
+                ),
+                metrics={"psnr": score},
+            )
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
 
     def restore_newest(self, state: TrainState) -> TrainState | None:
-        """The newest checkpoint's state with the shardings of `state`; None if there is none.
+        """The newest intact checkpoint's state, with the shardings of `state`.
+
+        Damaged ones that are newer are told and removed.
+
+        Returns:
+          None if there is no checkpoint.
 
         Raises:
-          UserError: the checkpoint belongs to another network.
+          UserError: the checkpoints belong to another network or another run, or all are damaged.
         """
-        step = self._manager.latest_step()
-        if step is None:
-            return None
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                return self._restore(step, state)
+            except _Damaged as error:
+                path = self._folder / str(step)
+                print(f"{path}: is damaged ({error}); removed", file=sys.stderr, flush=True)
+                self._remove(step)
+        if steps:
+            raise UserError(f"{self._folder}: all checkpoints are damaged; start in a new workdir")
+        return None
+
+    def close(self) -> None:
+        """Waits until everything is written.
+
+        Raises:
+          UserError: it could not be.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
+        finally:
+            self._manager.close()
+
+    def _remove(self, step: int) -> None:
+        if jax.process_index() == 0:
+            shutil.rmtree(self._folder / str(step))
+        self._manager.reload()
+
+    def _restore(self, step: int, state: TrainState) -> TrainState:
         path = self._folder / str(step)
-        model = self._manager.restore(step, args=ocp.args.Composite(model=ocp.args.JsonRestore()))
-        if checkpoints.config_from_json(model["model"]["config"]) != self._config:
+        try:
+            json = ocp.args.Composite(model=ocp.args.JsonRestore())
+            model: Any = self._manager.restore(step, args=json)["model"]
+            config = checkpoints.config_from_json(model["config"])
+            settings = model["training"]["settings"]
+        except Exception as error:  # Orbax raises errors of many kinds on a damaged checkpoint
+            raise _Damaged(_one_line(error)) from error
+        if config != self._config:
             raise UserError(
                 f"{path}: was trained with another model config; choose another workdir"
             )
-        abstract: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(abstract.params),
-                optimizer=ocp.args.StandardRestore(abstract.opt_state),
-            ),
-        )
-        checksums = checkpoints.checksums(restored["params"])
-        if checksums != model["model"]["checksums"]:
-            raise UserError(f"{path}: is damaged; remove it to go on from the one before")
+        if changed := sorted(
+            name
+            for name in settings.keys() | self._settings.keys()
+            if settings.get(name) != self._settings.get(name)
+        ):
+            raise UserError(
+                f"{path}: was trained with other settings ({', '.join(changed)}); choose another"
+                " workdir, or give it as init_from"
+            )
+        training: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, _training(state))
+        weights: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, state.weights)
+        try:
+            items = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardRestore(weights),
+                    training=ocp.args.StandardRestore(training),
+                ),
+            )
+        except Exception as error:
+            raise _Damaged(_one_line(error)) from error
+        weights, training = items["params"], items["training"]
+        expected = model["checksums"], model["training"]["checksums"]
+        if (checkpoints.checksums(weights), _checksums(training)) != expected:
+            raise _Damaged("wrong checksums")
         return dataclasses.replace(
             state,
-            step=jax.device_put(np.int32(step), state.step.sharding),
-            params=restored["params"],
-            opt_state=restored["optimizer"],
+            params=training["params"] or weights,
+            average=None if state.average is None else weights,
+            opt_state=training["optimizer"],
+            **training["counts"],
         )
 
-    def close(self) -> None:
-        """Waits until everything is written."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+
+class _Damaged(Exception):
+    pass
+
+
+_COUNTS = ("step", "skipped", "skipped_in_row", "collapsed_in_row")
+
+
+def _training(state: TrainState) -> dict[str, Any]:
+    """All of a state but the weights to restore with."""
+    return {
+        "params": {} if state.average is None else state.params,
+        "optimizer": state.opt_state,
+        "counts": {name: getattr(state, name) for name in _COUNTS},
+    }
+
+
+def _checksums(tree: Any) -> dict[str, int]:
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return checkpoints.checksums({jax.tree_util.keystr(path): leaf for path, leaf in flat})
 
 
 def _score(metrics: Any) -> float:
     return metrics["psnr"]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be written: {error.strerror or _one_line(error)}")

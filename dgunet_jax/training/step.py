@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from dgunet_jax.metrics.psnr import psnr_jax
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.training import losses
 from dgunet_jax.training.config import OptimizerConfig
@@ -17,6 +18,8 @@ Array = jax.Array
 Batch = dict[str, Array]
 
 AXIS = "data"
+COLLAPSED_DB = 3.0  # a run is dead whose result is so much worse than its input, for long,
+VANISHED_GRADIENT = 1e-10  # or whose gradient is smaller than this
 
 
 @flax.struct.dataclass
@@ -24,42 +27,68 @@ class TrainState:
     """What a run carries from step to step.
 
     Attributes:
-      step: steps done, a scalar.
+      step: steps done, a scalar, like all counts here.
       params: the network's weights.
       opt_state: the optimizer's.
+      average: exponential moving average of the weights; None if none is kept.
+      skipped: steps whose update was left out, since loss or gradient were not finite.
+      skipped_in_row: how many of them were the last ones.
+      collapsed_in_row: how many of the last steps were those of a dead run.
     """
 
     step: Array
     params: Any
     opt_state: Any
+    average: Any
+    skipped: Array
+    skipped_in_row: Array
+    collapsed_in_row: Array
+
+    @property
+    def weights(self) -> Any:
+        """Those to restore with."""
+        return self.params if self.average is None else self.average
 
 
 @flax.struct.dataclass
 class Metrics:
-    """What a step measured.
+    """What a step measured, before its update.
 
     Attributes:
       losses: of every stage, (K,); the loss is their sum.
-      gradient_norm: L2 norm of the gradient of all weights.
+      psnr: of every stage's clamped estimate in dB, mean over the batch, (K,).
+      input_psnr: of the clamped inputs.
+      gradient_norm: L2 norm of the gradient of all weights, before clipping.
+      learning_rate: of the update.
+      step_sizes: ρ of every stage, (K,); empty where there is no gradient step.
+      finite: whether estimates, loss and gradient were.
+      finite_stages: whether every stage's estimates were, (K,).
+      skipped_in_row, collapsed_in_row: as in the state after the step.
     """
 
     losses: Array
+    psnr: Array
+    input_psnr: Array
     gradient_norm: Array
+    learning_rate: Array
+    step_sizes: Array
+    finite: Array
+    finite_stages: Array
+    skipped_in_row: Array
+    collapsed_in_row: Array
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Adam (0.9, 0.999, 1e-8) on the schedule of `config`."""
-    return optax.adam(make_schedule(config), b1=0.9, b2=0.999, eps=1e-8)
+    """Adam (0.9, 0.999, 1e-8) without the learning rate.
 
-
-def make_schedule(config: OptimizerConfig) -> optax.Schedule:
-    return optax.warmup_cosine_decay_schedule(
-        init_value=0.0 if config.warmup_steps else config.peak_learning_rate,
-        peak_value=config.peak_learning_rate,
-        warmup_steps=config.warmup_steps,
-        decay_steps=config.steps,
-        end_value=config.final_learning_rate,
-    )
+    L2 weight decay enters the gradient, as in PyTorch's Adam.
+    """
+    parts = []
+    if config.clip_norm is not None:
+        parts.append(optax.clip_by_global_norm(config.clip_norm))
+    if config.weight_decay:
+        parts.append(optax.add_decayed_weights(config.weight_decay))
+    return optax.chain(*parts, optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8))
 
 
 def make_mesh() -> Mesh:
@@ -68,37 +97,73 @@ def make_mesh() -> Mesh:
 
 
 def init_state(
-    model: DGUNet, optimizer: optax.GradientTransformation, mesh: Mesh, seed: int
+    model: DGUNet, optimizer: optax.GradientTransformation, mesh: Mesh, config: OptimizerConfig
 ) -> TrainState:
     """The state before the first step, on every device."""
-    config = model.config
+    network = model.config
 
     def init(key):
-        images = jnp.zeros((1, config.multiple, config.multiple, config.channels))
-        params = model.init(key, images)["params"]
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+        images = jnp.zeros((1, network.multiple, network.multiple, network.channels))
+        return state_of(model.init(key, images)["params"], optimizer, config)
 
     replicated = NamedSharding(mesh, PartitionSpec())
-    return jax.jit(init, out_shardings=replicated)(jax.random.key(seed))
+    return jax.jit(init, out_shardings=replicated)(jax.random.key(config.seed))
+
+
+def state_of(
+    params: Any, optimizer: optax.GradientTransformation, config: OptimizerConfig
+) -> TrainState:
+    """The state before the first step, with these weights."""
+
+    def zero():
+        return jnp.zeros((), jnp.int32)
+
+    average = None if config.average is None else jax.tree.map(jnp.copy, params)
+    return TrainState(zero(), params, optimizer.init(params), average, zero(), zero(), zero())
 
 
 def make_train_step(
-    model: DGUNet, optimizer: optax.GradientTransformation, loss: str, mesh: Mesh
+    model: DGUNet,
+    optimizer: optax.GradientTransformation,
+    rate: optax.Schedule,
+    config: OptimizerConfig,
+    mesh: Mesh,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """One step as a compiled function of (state, batch); the state's memory is reused.
 
-    Every device computes the gradient of its share of the batch; one all-reduce averages gradients
-    and metrics. The batch size must be a multiple of the number of devices.
+    Every device computes the gradient of its share of the batch, `accumulate` parts of it one after
+    the other; one all-reduce averages gradients and metrics. The batch must be a multiple of
+    devices times parts.
     """
 
-    def share(params, batch):
+    def gradient_of(params, batch):
         def total(params):
             restored: Any = model.apply({"params": params}, batch["input"])
-            stage_losses = losses.stage_losses(loss, restored.stages, batch["target"])
-            return jnp.sum(stage_losses), stage_losses
+            stage_losses = losses.stage_losses(config.loss, restored.stages, batch["target"])
+            return jnp.sum(stage_losses), (stage_losses, restored.stages)
 
-        gradient, stage_losses = jax.grad(total, has_aux=True)(params)
-        return jax.lax.pmean((gradient, stage_losses), AXIS)
+        gradient, (stage_losses, stages) = jax.grad(total, has_aux=True)(params)
+        measured = {
+            "losses": stage_losses,
+            "psnr": jax.vmap(_mean_psnr, (0, None))(stages, batch["target"]),
+            "input_psnr": _mean_psnr(batch["input"], batch["target"]),
+            # A fraction of the devices, and of the parts, whose estimates are finite.
+            "finite": jnp.isfinite(stages).all(axis=(1, 2, 3, 4)).astype(jnp.float32),
+        }
+        return gradient, measured
+
+    def share(params, batch):
+        if config.accumulate == 1:
+            return jax.lax.pmean(gradient_of(params, batch), AXIS)
+        parts = jax.tree.map(lambda x: x.reshape(config.accumulate, -1, *x.shape[1:]), batch)
+        first = jax.eval_shape(gradient_of, params, jax.tree.map(lambda x: x[0], parts))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
+
+        def add(sums, part):
+            return jax.tree.map(jnp.add, sums, gradient_of(params, part)), None
+
+        sums, _ = jax.lax.scan(add, zeros, parts)
+        return jax.lax.pmean(jax.tree.map(lambda x: x / config.accumulate, sums), AXIS)
 
     # Replication is not tracked: it would insert an all-reduce for every use of a weight.
     averaged = jax.shard_map(
@@ -110,10 +175,64 @@ def make_train_step(
     )
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        gradient, stage_losses = averaged(state.params, batch)
+        gradient, measured = averaged(state.params, batch)
+        norm = optax.tree.norm(gradient)
+        finite_stages = measured["finite"] == 1
+        finite = jnp.isfinite(norm) & finite_stages.all() & jnp.isfinite(measured["losses"]).all()
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        # Of the step, not of the updates made: skipped ones do not delay the schedule.
+        learning_rate = jnp.asarray(rate(state.step), float)
+        updates = jax.tree.map(lambda update: -learning_rate * update, updates)
         params = optax.apply_updates(state.params, updates)
-        metrics = Metrics(stage_losses, optax.tree.norm(gradient))
-        return TrainState(state.step + 1, params, opt_state), metrics
+        params, opt_state = (
+            jax.tree.map(lambda new, old: jnp.where(finite, new, old), *pair)
+            for pair in ((params, state.params), (opt_state, state.opt_state))
+        )
+        average = state.average
+        if config.average is not None:
+            # A mean over all steps at first, so that the first weights do not stay in it.
+            decay = jnp.minimum(config.average, (1.0 + state.step) / (10.0 + state.step))
+            average = jax.tree.map(
+                lambda a, p: (decay * a + (1 - decay) * p).astype(a.dtype), average, params
+            )
+        worse = measured["psnr"][-1] < measured["input_psnr"] - COLLAPSED_DB
+        collapsed = worse | (norm < VANISHED_GRADIENT)
+        after = TrainState(
+            step=state.step + 1,
+            params=params,
+            opt_state=opt_state,
+            average=average,
+            skipped=state.skipped + jnp.where(finite, 0, 1),
+            skipped_in_row=jnp.where(finite, 0, state.skipped_in_row + 1),
+            collapsed_in_row=jnp.where(collapsed, state.collapsed_in_row + 1, 0),
+        )
+        metrics = Metrics(
+            losses=measured["losses"],
+            psnr=measured["psnr"],
+            input_psnr=measured["input_psnr"],
+            gradient_norm=norm,
+            learning_rate=learning_rate,
+            step_sizes=_step_sizes(model.config.num_stages, state.params),
+            finite=finite,
+            finite_stages=finite_stages,
+            skipped_in_row=after.skipped_in_row,
+            collapsed_in_row=after.collapsed_in_row,
+        )
+        return after, metrics
 
     return jax.jit(step, donate_argnums=0)
+
+
+def _mean_psnr(images: Array, targets: Array) -> Array:
+    return jnp.mean(psnr_jax(jnp.clip(images, 0, 1), targets))
+
+
+def _step_sizes(num_stages: int, params: Any) -> Array:
+    """ρ of every stage, from the parameters."""
+    if "step_size" not in params["first"]:
+        return jnp.zeros((0,))
+    first, last = (params[name]["step_size"][None] for name in ("first", "last"))
+    if "middle" not in params:
+        return jnp.concatenate([first, last])
+    middle = jnp.broadcast_to(params["middle"]["step_size"], (num_stages - 2,))
+    return jnp.concatenate([first, middle, last])

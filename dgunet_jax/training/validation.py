@@ -1,16 +1,19 @@
-"""PSNR on whole held-out pictures, and the pictures that show it."""
+"""PSNR on held-out pictures, and the pictures that show it."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dgunet_jax.data.pipeline import Pair
 from dgunet_jax.metrics.psnr import psnr
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.restoration.restorer import Restorer
+
+_GAP = 4  # white pixels between pictures side by side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,44 +33,47 @@ class Scores:
         return self.stages[-1]
 
 
-def validate(model: DGUNet, params: Mapping[str, Any], pairs: Iterable[Pair]) -> Scores:
-    """Restores whole pictures and scores every stage: RGB PSNR, clamped and not rounded."""
-    pairs = list(pairs)
+def validate(model: DGUNet, params: Mapping[str, Any], pairs: Sequence[Pair]) -> Scores:
+    """Restores pictures and scores every stage: RGB PSNR, clamped and not rounded."""
     noisy = [psnr(pair["input"].clip(0, 1), pair["target"]) for pair in pairs]
-    stages = [
-        [psnr(estimate, pair["target"]) for estimate in estimates]
-        for pair, estimates in zip(pairs, _estimates(model, params, pairs), strict=True)
-    ]
+    stages: list[list[float]] = [[]] * len(pairs)
+    restorer = Restorer(model, {"params": params})
+    schedule = restorer.schedule(pair["input"].shape[:2] for pair in pairs)
+    inputs = ((i, pair["input"]) for i, pair in enumerate(pairs))
+    for i, estimates in restorer.each(inputs, schedule, stages=True):
+        stages[i] = [psnr(estimate.clip(0, 1), pairs[i]["target"]) for estimate in estimates]
     means = np.mean(stages, axis=0).tolist()
     return Scores(noisy=float(np.mean(noisy)), stages=tuple(means))
 
 
-def show(model: DGUNet, params: Mapping[str, Any], pairs: list[Pair], folder: Path) -> list[Path]:
-    """Writes `comparison.png` (noisy, restored, clean) and `stages.png` (every estimate)."""
-    restored = _estimates(model, params, pairs)
+def strip(model: DGUNet, params: Mapping[str, Any], pair: Pair) -> NDArray[np.float32]:
+    """A held-out input, every estimate and the target side by side."""
+    estimates = Restorer(model, {"params": params}).stages(pair["input"])
+    images = [pair["input"], *estimates, pair["target"]]
+    gap = np.ones((images[0].shape[0], _GAP, images[0].shape[2]), np.float32)
+    return np.concatenate([part for image in images for part in (gap, image)][1:], axis=1)
+
+
+def show(
+    model: DGUNet, params: Mapping[str, Any], pairs: Sequence[Pair], folder: Path
+) -> list[Path]:
+    """Writes `comparison.png` (input, restored, target) and `stages.png` (every estimate)."""
+    restorer = Restorer(model, {"params": params})
+    restored = [restorer.stages(pair["input"]).clip(0, 1) for pair in pairs]
     comparison = [
         [
-            (f"noisy {_decibel(pair['input'].clip(0, 1), pair)}", pair["input"].clip(0, 1)),
+            (f"input {_decibel(pair['input'].clip(0, 1), pair)}", pair["input"].clip(0, 1)),
             (f"restored {_decibel(estimates[-1], pair)}", estimates[-1]),
-            ("clean", pair["target"]),
+            ("target", pair["target"]),
         ]
         for pair, estimates in zip(pairs, restored, strict=True)
     ]
-    strip = [("y", pairs[0]["input"].clip(0, 1))]
-    strip += [(f"x{k} {_decibel(x, pairs[0])}", x) for k, x in enumerate(restored[0], 1)]
+    stages = [("y", pairs[0]["input"].clip(0, 1))]
+    stages += [(f"x{k} {_decibel(x, pairs[0])}", x) for k, x in enumerate(restored[0], 1)]
     written = [folder / "comparison.png", folder / "stages.png"]
     _draw(comparison, written[0])
-    _draw([strip], written[1])
+    _draw([stages], written[1])
     return written
-
-
-def _estimates(model: DGUNet, params: Mapping[str, Any], pairs: list[Pair]) -> list[np.ndarray]:
-    """Every stage's clamped estimate of every input, (K, H, W, C)."""
-    restorer = Restorer(model, {"params": params})
-    schedule = restorer.schedule(pair["input"].shape[:2] for pair in pairs)
-    inputs = ((i, pair["input"]) for i, pair in enumerate(pairs))
-    estimates = dict(restorer.each(inputs, schedule, stages=True))
-    return [estimates[i].clip(0, 1) for i in range(len(pairs))]
 
 
 def _decibel(image: np.ndarray, pair: Pair) -> str:

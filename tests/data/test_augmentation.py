@@ -1,11 +1,22 @@
-"""Flips and rotations as a group, and crops that stay aligned."""
+"""Flips and rotations as a group, crops that reach everywhere, and saturation."""
 
 import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from dgunet_jax.data.augmentation import DIHEDRAL, dihedral, draw_dihedral, pad_to, random_crop
+from dgunet_jax.data.augmentation import (
+    DIHEDRAL,
+    change_saturation,
+    cut,
+    dihedral,
+    draw_corner,
+    draw_dihedral,
+    draw_saturation,
+    pad_to,
+    undo_dihedral,
+)
 from dgunet_jax.errors import UserError
 
 IMAGE = np.arange(37 * 31 * 3).reshape(37, 31, 3)
@@ -72,40 +83,42 @@ def test_identity_is_drawn_twice_as_often_as_each_other_element():
 
 
 @pytest.mark.parametrize("size", [1, 8, 31])
-def test_crops_of_a_pair_show_the_same_window(size: int):
+def test_a_square_is_cut_out_at_its_corner(size: int):
     rng = np.random.default_rng(1)
     for _ in range(20):
-        first, second = random_crop([IMAGE, IMAGE + 1], size, rng)
-        assert first.shape == (size, size, 3)
-        np.testing.assert_array_equal(second, first + 1)
-        top, left = divmod(int(first[0, 0, 0]) // 3, 31)
-        np.testing.assert_array_equal(first, IMAGE[top : top + size, left : left + size])
+        top, left = draw_corner(37, 31, size, rng)
+        square = cut(IMAGE, top, left, size)
+        assert square.shape == (size, size, 3)
+        np.testing.assert_array_equal(square, IMAGE[top : top + size, left : left + size])
+        np.testing.assert_array_equal(cut(IMAGE[: top + size], top, left, size), square)
 
 
-def test_crops_reach_every_position():
-    image = np.arange(4 * 3).reshape(4, 3, 1)
+def test_all_corners_are_equally_likely():
+    draws = 6_000
     rng = np.random.default_rng(2)
-    corners = {int(random_crop([image], 2, rng)[0][0, 0, 0]) for _ in range(200)}
-    assert corners == {0, 1, 3, 4, 6, 7}
+    corners = [draw_corner(4, 3, 2, rng) for _ in range(draws)]
+    counts = np.array([corners.count((top, left)) for top in range(3) for left in range(2)])
+    assert counts.sum() == draws
+    assert (np.abs(counts - draws / 6) < 4 * np.sqrt(draws * 5 / 36)).all()
 
 
-def test_crop_of_a_smaller_image_is_the_image_reflected():
+def test_square_of_a_smaller_image_is_the_image_reflected():
     tiny = np.arange(5 * 7 * 3).reshape(5, 7, 3)
-    (patch,) = random_crop([tiny], 16, np.random.default_rng(3))
     rows = [0, 1, 2, 3, 4, 3, 2, 1, 0, 1, 2, 3, 4, 3, 2, 1]
     columns = [0, 1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1, 0, 1, 2, 3]
-    np.testing.assert_array_equal(patch, tiny[rows][:, columns])
+    assert draw_corner(5, 7, 16, np.random.default_rng(3)) == (0, 0)
+    np.testing.assert_array_equal(cut(tiny, 0, 0, 16), tiny[rows][:, columns])
 
 
-def test_crop_of_an_image_small_in_one_direction_moves_in_the_other():
+def test_square_of_an_image_small_in_one_direction_moves_in_the_other():
     wide = np.arange(5 * 31).reshape(5, 31, 1)
     rng = np.random.default_rng(4)
-    corners = set()
-    for _ in range(200):
-        (patch,) = random_crop([wide], 16, rng)
-        assert patch.shape == (16, 16, 1)
-        corners.add(int(patch[0, 0, 0]))
-    assert corners == set(range(16))
+    corners = {draw_corner(5, 31, 16, rng) for _ in range(200)}
+    assert corners == {(0, left) for left in range(16)}
+    for top, left in corners:
+        square = cut(wide, top, left, 16)
+        assert square.shape == (16, 16, 1)
+        np.testing.assert_array_equal(square[:5], wide[:, left : left + 16])
 
 
 def test_single_pixel_is_repeated():
@@ -117,6 +130,43 @@ def test_large_enough_image_is_not_padded():
     assert pad_to(IMAGE, 37, 31) is IMAGE
 
 
-def test_images_of_different_size_are_not_cropped_together():
-    with pytest.raises(UserError, match="one size; got 37x31, 37x32"):
-        random_crop([IMAGE, np.zeros((37, 32, 3))], 8, np.random.default_rng(0))
+@pytest.mark.parametrize("index", range(DIHEDRAL))
+def test_undoing_restores_the_image(index: int):
+    np.testing.assert_array_equal(undo_dihedral(dihedral(IMAGE, index), index), IMAGE)
+
+
+def test_saturation_is_changed_in_one_of_three_draws_by_up_to_a_fifth():
+    draws = 18_000
+    rng = np.random.default_rng(5)
+    factors = np.array([draw_saturation(rng) for _ in range(draws)])
+    changed = factors[factors != 1]
+    assert abs(len(changed) - draws / 3) < 4 * np.sqrt(draws * 2 / 9)
+    assert stats.kstest(changed, "uniform", (0.8, 0.4)).pvalue > 1e-3
+
+
+COLOURS = np.random.default_rng(6).random((37, 31, 3), np.float32)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.8, 1.1, 1.2])
+def test_changed_saturation_is_a_blend_with_the_luma_in_the_unit_range(factor: float):
+    changed = change_saturation(COLOURS, factor)
+    assert changed.dtype == np.float32
+    luma = (COLOURS.astype(np.float64) @ [0.2989, 0.587, 0.114])[..., None]
+    expected = np.clip(factor * COLOURS.astype(np.float64) + (1 - factor) * luma, 0, 1)
+    np.testing.assert_allclose(changed, expected, rtol=0, atol=3e-7)
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+    if factor > 1:
+        assert (changed == 1).any()
+
+
+def test_the_factor_one_changes_nothing():
+    assert change_saturation(COLOURS, 1.0) is COLOURS
+
+
+def test_saturation_commutes_with_cropping_and_turning():
+    whole = change_saturation(COLOURS, 1.2)
+    for index in range(DIHEDRAL):
+        first = dihedral(cut(whole, 9, 7, 16), index)
+        last = change_saturation(dihedral(cut(COLOURS, 9, 7, 16), index), 1.2)
+        np.testing.assert_array_equal(first, last)

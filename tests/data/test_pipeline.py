@@ -1,10 +1,9 @@
-"""Training batches that depend on seed and position alone, and validation pairs."""
+"""Training batches: what a sample is made of."""
 
 import dataclasses
 import itertools
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,52 +12,25 @@ from PIL import Image
 
 from dgunet_jax.data.augmentation import dihedral
 from dgunet_jax.data.degradations import gaussian_noise
-from dgunet_jax.data.pipeline import Batch, PipelineConfig, training_batches, whole_pictures
-from dgunet_jax.data.sources import Picture, PictureFiles, photographs
+from dgunet_jax.data.pipeline import batch_names, training_batches
+from dgunet_jax.data.sources import open_source, photographs
 from dgunet_jax.errors import UserError
-
-SMALL = PipelineConfig(patch=16, batch=4, sigma=25.0, seed=3, workers=0)
-
-
-class Arrays:
-    """A source of arrays in memory."""
-
-    def __init__(self, images: Sequence[np.ndarray]):
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> Picture:
-        return {"image": self._images[index], "name": f"{index}"}
-
-
-def random_pictures(count: int, height: int = 37, width: int = 31) -> Arrays:
-    rng = np.random.default_rng(count)
-    return Arrays([*rng.integers(0, 256, (count, height, width, 3), np.uint8)])
-
-
-def constant_pictures(count: int) -> Arrays:
-    """Pictures whose every value is their index."""
-    return Arrays([np.full((20, 20, 3), index, np.uint8) for index in range(count)])
-
-
-def take(batches: Iterator[Batch], count: int) -> list[Batch]:
-    return list(itertools.islice(batches, count))
-
-
-def joined(batches: Sequence[Batch], key: str) -> np.ndarray:
-    return np.concatenate([batch[key] for batch in batches])
-
-
-def assert_same(actual: Sequence[Batch], expected: Sequence[Batch]):
-    for key in ("input", "target"):
-        np.testing.assert_array_equal(joined(actual, key), joined(expected, key))
+from tests.data.arrays import (
+    NOISY,
+    PAIRED,
+    Arrays,
+    constant_pictures,
+    joined,
+    random_pairs,
+    random_pictures,
+    save,
+    take,
+)
 
 
 def test_batches_are_float32_patches():
     source = photographs(["chelsea", "rocket"])
-    for batch in take(training_batches(source, SMALL), 3):
+    for batch in take(training_batches(source, NOISY), 3):
         assert set(batch) == {"input", "target"}
         for key in ("input", "target"):
             assert batch[key].dtype == np.float32
@@ -75,55 +47,64 @@ def test_target_is_a_flipped_or_rotated_window_of_a_picture():
         dihedral(image[top : top + 16, left : left + 16], index).tobytes()
         for top, left, index in itertools.product(range(4), range(2), range(8))
     }
-    targets = joined(take(training_batches(Arrays([image]), SMALL), 5), "target")
+    targets = joined(take(training_batches(Arrays([image]), NOISY), 50), "target")
     found = {np.rint(target * 255).astype(np.uint8).tobytes() for target in targets}
     assert found <= windows
-    assert len(found) > 10
+    assert len(found) > 50
 
 
-@pytest.mark.parametrize("start", [1, 5])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_starting_at_a_step_continues_the_stream_bit_for_bit(start: int, workers: int):
-    source = random_pictures(3)
-    whole = take(training_batches(source, SMALL), start + 4)
-    config = dataclasses.replace(SMALL, workers=workers)
-    assert_same(take(training_batches(source, config, start_step=start), 4), whole[start:])
+@pytest.mark.parametrize("height", [37, 11])
+def test_input_and_target_of_a_pair_stay_aligned(height: int):
+    batches = take(training_batches(random_pairs(3, height), PAIRED), 10)
+    np.testing.assert_allclose(
+        joined(batches, "input"), 1 - joined(batches, "target"), rtol=0, atol=1e-6
+    )
+    assert len({target.tobytes() for target in joined(batches, "target")}) > 30
 
 
-def test_processes_share_the_samples_one_process_would_see():
-    source = random_pictures(5)
-    whole = take(training_batches(source, SMALL, start_step=2), 3)
-    shares = [
-        take(
-            training_batches(source, SMALL, start_step=2, process_index=p, process_count=2),
-            3,
-        )
-        for p in range(2)
-    ]
-    for step, batch in enumerate(whole):
-        for key in ("input", "target"):
-            for p in range(2):
-                assert shares[p][step][key].shape == (2, 16, 16, 3)
-                np.testing.assert_array_equal(shares[p][step][key], batch[key][p::2])
+def test_only_the_rows_down_to_the_patch_are_read():
+    class Recording(Arrays):
+        def read(self, index: int, rows: int | None = None) -> tuple[np.ndarray, ...]:
+            asked.append(rows)
+            return super().read(index, rows)
+
+    asked: list[int | None] = []
+    tall = np.random.default_rng(0).integers(0, 256, (90, 20, 3), np.uint8)
+    take(training_batches(Recording([tall]), NOISY), 300)
+    assert set(asked) == {*range(16, 91)}
 
 
-def test_every_epoch_holds_each_picture_once_and_orders_differ():
-    source = constant_pictures(6)
-    batches = take(training_batches(source, SMALL), 15)
-    order = np.rint(joined(batches, "target")[:, 0, 0, 0] * 255).astype(int).reshape(10, 6)
-    assert (np.sort(order, axis=1) == np.arange(6)).all()
-    assert len({tuple(epoch) for epoch in order}) > 5
+@pytest.mark.parametrize("samples", [1, 3])
+def test_every_epoch_takes_as_many_patches_of_each_picture_and_orders_differ(samples: int):
+    config = dataclasses.replace(NOISY, samples_per_picture=samples)
+    batches = take(training_batches(constant_pictures(6), config), 15 * samples)
+    order = np.rint(joined(batches, "target")[:, 0, 0, 0] * 255).astype(int)
+    epochs = order.reshape(10, 6 * samples)
+    assert (np.sort(epochs, axis=1) == np.repeat(np.arange(6), samples)).all()
+    assert len({tuple(epoch) for epoch in epochs}) > 5
+    passes = epochs.reshape(-1, 6)
+    assert (samples == 1) == all(len(set(each)) == 6 for each in passes.tolist())
+
+
+def test_the_pictures_of_a_step_are_known_by_name():
+    config = dataclasses.replace(NOISY, samples_per_picture=2)
+    source = constant_pictures(5)
+    for step, batch in enumerate(take(training_batches(source, config), 8)):
+        values = np.rint(batch["target"][:, 0, 0, 0] * 255).astype(int)
+        assert batch_names(source, config, step) == [str(value) for value in values]
+    with pytest.raises(UserError, match="step is -1; it must be at least 0"):
+        batch_names(source, config, -1)
 
 
 def test_single_picture_is_repeated_for_ever_with_new_patches():
-    batches = take(training_batches(random_pictures(1), SMALL), 6)
+    batches = take(training_batches(random_pictures(1), NOISY), 6)
     targets = joined(batches, "target")
     assert len({target.tobytes() for target in targets}) > 20
 
 
 @pytest.mark.parametrize("sigma", [15.0, 50.0])
 def test_noise_has_its_deviation_and_is_independent_across_patches(sigma: float):
-    config = dataclasses.replace(SMALL, sigma=sigma, batch=16)
+    config = dataclasses.replace(NOISY, sigma=sigma, batch=16)
     batches = take(training_batches(constant_pictures(2), config), 4)
     noise = (joined(batches, "input") - joined(batches, "target")) / (sigma / 255)
     values = noise.reshape(len(noise), -1).astype(np.float64)
@@ -136,20 +117,45 @@ def test_noise_has_its_deviation_and_is_independent_across_patches(sigma: float)
 
 
 def test_noise_is_not_clipped():
-    (batch,) = take(training_batches(constant_pictures(1), SMALL), 1)
+    (batch,) = take(training_batches(constant_pictures(1), NOISY), 1)
     assert (batch["input"] < 0).any()
 
 
 def test_sigma_zero_gives_the_target():
-    config = dataclasses.replace(SMALL, sigma=0.0)
+    config = dataclasses.replace(NOISY, sigma=0.0)
     (batch,) = take(training_batches(random_pictures(2), config), 1)
+    np.testing.assert_array_equal(batch["input"], batch["target"])
+
+
+def test_saturation_changes_a_third_of_the_pairs_alike():
+    clean = np.random.default_rng(0).integers(60, 190, (37, 31, 3), np.uint8)
+    source = Arrays([clean], [clean])
+    config = dataclasses.replace(PAIRED, batch=100, samples_per_picture=1000)
+    plain = take(training_batches(source, config), 9)
+    changed = take(training_batches(source, dataclasses.replace(config, saturation=True)), 9)
+    np.testing.assert_array_equal(joined(changed, "input"), joined(changed, "target"))
+    differs = (joined(changed, "target") != joined(plain, "target")).any(axis=(1, 2, 3))
+    assert abs(differs.sum() - 300) < 4 * np.sqrt(200)
+    luma = np.array([0.2989, 0.587, 0.114])
+    for before, after in zip(
+        joined(plain, "target")[differs], joined(changed, "target")[differs], strict=True
+    ):
+        grey = (before @ luma)[..., None]
+        factor = np.sum((after - grey) * (before - grey)) / np.sum((before - grey) ** 2)
+        assert 0.8 <= factor <= 1.2
+        np.testing.assert_allclose(after, grey + factor * (before - grey), rtol=0, atol=1e-5)
+
+
+def test_noise_is_added_to_the_changed_saturation():
+    config = dataclasses.replace(NOISY, saturation=True, sigma=0.0, batch=100)
+    (batch,) = take(training_batches(random_pictures(100), config), 1)
     np.testing.assert_array_equal(batch["input"], batch["target"])
 
 
 def test_seeds_give_other_batches():
     source = random_pictures(4)
     first, second = (
-        take(training_batches(source, dataclasses.replace(SMALL, seed=seed)), 1)[0]
+        take(training_batches(source, dataclasses.replace(NOISY, seed=seed)), 1)[0]
         for seed in (0, 1)
     )
     assert not np.array_equal(first["target"], second["target"])
@@ -157,21 +163,38 @@ def test_seeds_give_other_batches():
     assert abs(np.asarray(np.corrcoef(noise))[0, 1]) < 0.1
 
 
-def test_pictures_smaller_than_the_patch_are_padded():
-    (batch,) = take(training_batches(random_pictures(2, 5, 7), SMALL), 1)
+@pytest.mark.parametrize("size", [(5, 7), (5, 40), (40, 5), (1, 1)])
+def test_pictures_smaller_than_the_patch_are_padded(size: tuple[int, int]):
+    (batch,) = take(training_batches(random_pictures(2, *size), NOISY), 1)
     assert batch["input"].shape == (4, 16, 16, 3)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_damaged_file_stops_the_stream_with_its_name(tmp_path: Path, workers: int):
-    path = tmp_path / "bad.png"
-    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(path)
-    path.write_bytes(path.read_bytes()[:-30])
-    batches = training_batches(PictureFiles([path]), dataclasses.replace(SMALL, workers=workers))
+@pytest.mark.parametrize("cache_bytes", [0, None])
+@pytest.mark.parametrize("pairs", [False, True])
+def test_damaged_file_stops_the_stream_with_its_name(
+    tmp_path: Path, workers: int, cache_bytes: int | None, pairs: bool
+):
+    path = save(tmp_path / ("input/bad.png" if pairs else "bad.png"))
+    if pairs:
+        save(tmp_path / "target/bad.png")
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    source = open_source(str(tmp_path), pairs=pairs, cache_bytes=cache_bytes)
+    config = dataclasses.replace(PAIRED if pairs else NOISY, workers=workers)
     with pytest.raises(UserError) as caught:
-        next(batches)
-    assert str(path) in str(caught.value)
+        next(training_batches(source, config))
+    assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_transparent_pictures_stop_the_stream_with_their_name(tmp_path: Path):
+    path = tmp_path / "glass.png"
+    Image.fromarray(np.full((20, 20, 4), 128, np.uint8)).save(path)
+    batches = training_batches(open_source(str(tmp_path), pairs=False), NOISY)
+    with pytest.raises(UserError, match=f"^{path}: has transparent pixels"):
+        next(batches)
 
 
 @pytest.mark.parametrize(
@@ -185,58 +208,16 @@ def test_damaged_file_stops_the_stream_with_its_name(tmp_path: Path, workers: in
 )
 def test_arguments_are_checked_before_iterating(arguments: dict[str, int], message: str):
     with pytest.raises(UserError, match=message):
-        training_batches(random_pictures(1), SMALL, **arguments)
+        training_batches(random_pictures(1), NOISY, **arguments)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("patch", 0),
-        ("batch", 0),
-        ("seed", -1),
-        ("seed", 2**32),
-        ("workers", -1),
-        ("sigma", -1.0),
-        ("sigma", float("nan")),
-        ("sigma", float("inf")),
-    ],
-)
-def test_config_names_a_value_out_of_range(field: str, value: float):
-    with pytest.raises(UserError, match=f"{field} is {value}"):
-        dataclasses.replace(SMALL, **{field: value})
-
-
-def test_empty_source_is_refused():
+def test_sources_are_checked_before_iterating():
     with pytest.raises(UserError, match="holds no pictures"):
-        training_batches(Arrays([]), SMALL)
-    with pytest.raises(UserError, match="holds no pictures"):
-        whole_pictures(Arrays([]), 25.0, 0)
-
-
-def test_validation_pairs_follow_the_protocol():
-    source = photographs(["coffee", "chelsea"])
-    pairs = list(whole_pictures(source, 25.0, 7))
-    assert [pair["name"] for pair in pairs] == ["coffee", "chelsea"]
-    for index, pair in enumerate(pairs):
-        clean = source[index]["image"] / 255
-        noise = np.random.default_rng(7).normal(0, 25 / 255, clean.shape)
-        assert pair["input"].dtype == pair["target"].dtype == np.float32
-        np.testing.assert_allclose(pair["target"], clean, rtol=0, atol=1e-7)
-        np.testing.assert_allclose(pair["input"], clean + noise, rtol=0, atol=2e-7)
-
-
-def test_validation_pair_does_not_depend_on_the_other_pictures():
-    together = list(whole_pictures(photographs(["coffee", "chelsea"]), 15.0, 0))[1]
-    (alone,) = whole_pictures(photographs(["chelsea"]), 15.0, 0)
-    np.testing.assert_array_equal(together["input"], alone["input"])
-
-
-def test_validation_arguments_are_checked_at_once():
-    source = random_pictures(1)
-    with pytest.raises(UserError, match="sigma is -5"):
-        whole_pictures(source, -5.0, 0)
-    with pytest.raises(UserError, match="seed is -1"):
-        whole_pictures(source, 5.0, -1)
+        training_batches(Arrays([]), NOISY)
+    with pytest.raises(UserError, match=r"sigma is 25\.0 and the source holds pairs"):
+        training_batches(random_pairs(1), NOISY)
+    with pytest.raises(UserError, match="sigma is None and the source holds clean pictures"):
+        training_batches(random_pictures(1), PAIRED)
 
 
 def test_noise_refuses_what_is_no_deviation():
@@ -251,9 +232,8 @@ def test_noise_refuses_images_of_integers():
 
 
 def test_importing_the_package_does_not_import_grain():
-    code = (
-        "import sys, dgunet_jax, dgunet_jax.data, dgunet_jax.data.augmentation, "
-        "dgunet_jax.data.degradations; print('grain' in sys.modules)"
-    )
+    modules = "config", "sources", "pairs", "epochs", "augmentation", "degradations", "mixup"
+    names = ", ".join(f"dgunet_jax.data.{module}" for module in modules)
+    code = f"import sys, dgunet_jax, {names}; print('grain' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -1,5 +1,8 @@
 """`dgunet restore` and `dgunet sense` on files."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -281,6 +284,21 @@ def test_mistakes_are_one_line(restore, arguments, message):
     (error,) = errors(said)
     assert message in error
     assert not Path("out").exists()
+
+
+def test_compiled_programs_are_kept_unless_told_otherwise(checkpoint, tmp_path):
+    Image.fromarray(CAT).save("cat.png")
+    environment = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
+        "JAX_ENABLE_COMPILATION_CACHE": "true",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    words = [sys.executable, "-m", "dgunet_jax.cli", "restore", "--checkpoint", str(checkpoint)]
+    words += ["cat.png", "--output", "out"]
+    subprocess.run([*words, "--no-cache"], env=environment, check=True, capture_output=True)
+    assert not list(tmp_path.glob("cache/*"))
+    subprocess.run(words, env=environment, check=True, capture_output=True)
+    assert list(tmp_path.glob("cache/*"))
 
 
 def test_a_missing_checkpoint_is_named(restore):

@@ -73,6 +73,11 @@ def test_few_pictures_of_one_size_share_a_shape_that_fits():
     assert planner().schedule([(481, 321), (321, 481), (480, 320)]).buckets == {(488, 328): 1}
 
 
+def test_no_pictures_need_no_shapes():
+    assert planner().schedule([]).buckets == {}
+    assert planner(memory=30_000_000).schedule([(3000, 4000)]).buckets == {}
+
+
 def test_two_large_pictures_of_other_sizes_have_their_own_shapes():
     schedule = planner().schedule([(1280, 720), (720, 480)])
     assert set(schedule.buckets) == {(1280, 720), (720, 480)}
@@ -148,6 +153,15 @@ def test_batches_fit_into_memory_and_among_the_devices():
     assert small.estimate((64, 64), batch) <= 20_000_000
     assert planner(most_in_batch=8, columns=4).batch((64, 64), 1) == 4
     assert planner(most_in_batch=8, most_batch_pixels=2**14).batch((64, 64), 100) == 4
+
+
+def test_as_many_batches_at_once_as_fit():
+    assert planner(most_at_once=4).at_once((64, 64), 2) == 4
+    small = planner(most_at_once=4, memory=20_000_000)
+    at_once = small.at_once((64, 64), 2)
+    assert 1 < at_once < 4
+    assert small.estimate((64, 64), 2 * at_once) <= 20_000_000 < small.estimate((64, 64), 8)
+    assert planner(most_at_once=4, memory=3_000_000).at_once((64, 64), 2) == 1
 
 
 def test_what_is_too_large_is_told_what_would_fit():

@@ -1,5 +1,8 @@
-import subprocess
-import sys
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,136 +11,180 @@ from PIL import Image
 
 import dgunet_jax
 from dgunet_jax import UserError
+from dgunet_jax.training import loop
 from dgunet_jax.training.config import from_config_dict
-from dgunet_jax.training.loop import train
-from tests.small import equal
+from dgunet_jax.training.guard import DeadRun
+from dgunet_jax.training.lock import locked
+from tests.small import equal, network
+
+# Orbax leaves tasks behind that end with an exception when an array is damaged.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-def settings(steps=4, **pipeline):
-    return {
+def settings(**groups):
+    values = {
         "model": {"width": 4, "growth": 2, "last_growth": 2, "num_stages": 3},
-        "pictures": {"train": ["astronaut", "rocket"], "held_out": ["chelsea"]},
-        "pipeline": {"patch": 16, "batch": 2, "sigma": 25.0, "seed": 3, **pipeline},
-        "optimizer": {
-            "steps": steps,
-            "warmup_steps": 1,
-            "peak_learning_rate": 1e-3,
-            "final_learning_rate": 1e-5,
+        "data": {
+            "train": "photographs:astronaut,rocket",
+            "validation": "photographs:chelsea",
+            "sigma": 25.0,
+            "patch": 16,
+            "batch": 2,
+            "seed": 3,
+            "validation_crop": 64,
         },
-        "report": {"progress_every": 1, "evaluate_every": 2, "save_every": 2},
+        "optimizer": {
+            "steps": 6,
+            "warmup_steps": 1,
+            "learning_rate": 1e-3,
+            "final_learning_rate": 1e-5,
+            "average": 0.9,
+        },
+        "report": {"progress_every": 1, "evaluate_every": 2, "pictures_every": 4, "save_every": 2},
     }
+    for group, changes in groups.items():
+        values[group] = values.get(group, {}) | changes if isinstance(changes, dict) else changes
+    return from_config_dict(values)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def start(tmp_path_factory):
+    """Weights to begin with: drawing them takes longer to compile than a test."""
+    path = tmp_path_factory.mktemp("start") / "start.safetensors"
+    dgunet_jax.save(path, *network(width=4, growth=2, last_growth=2))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, start):
     workdir = tmp_path_factory.mktemp("run")
-    return workdir, train(from_config_dict(settings()), workdir)
+    return workdir, loop.train(settings(init_from=start), workdir)
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def model(workdir):
+    return dgunet_jax.load(workdir / "model.safetensors")[1]
 
 
 def test_a_run_leaves_a_model_and_pictures_of_it(finished):
-    workdir, scores = finished
-    assert len(scores.stages) == 3
-    assert 15 < scores.noisy < 25
-    model, variables = dgunet_jax.load(workdir / "model.safetensors")
-    assert model.config.width == 4
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
+    workdir, ended = finished
+    assert (ended.step, ended.signal) == (6, None)
+    assert len(ended.scores.stages) == 3
+    assert 15 < ended.scores.noisy < 25
     for name in ("comparison.png", "stages.png"):
         with Image.open(workdir / name) as written:
             assert np.asarray(written.convert("L")).std() > 10
+    run_directory, variables = dgunet_jax.load(workdir)
+    assert run_directory.config.num_stages == 3
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
 
 
-def test_the_workdir_is_a_checkpoint(finished):
-    workdir, _ = finished
-    assert dgunet_jax.load(workdir)[0].config.num_stages == 3
+def test_a_run_leaves_its_scalars_and_what_it_was_made_with(finished):
+    workdir, ended = finished
+    steps = [line for line in lines(workdir) if "loss" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
+    for name in ("loss/stage_3", "psnr/stage_1", "step_size/stage_2", "gradient_norm"):
+        assert np.isfinite([line[name] for line in steps]).all()
+    assert steps[0]["learning_rate"] == 0
+    assert steps[1]["learning_rate"] == pytest.approx(1e-3)
+    held_out = [line for line in lines(workdir) if "held_out/stage_3" in line]
+    assert [line["step"] for line in held_out] == [0, 2, 4, 6]
+    assert held_out[-1]["held_out/stage_3"] == pytest.approx(ended.scores.restored)
+    (run,) = json.loads((workdir / "run.json").read_text())
+    assert run["config"]["data"]["patch"] == 16
+    assert run["libraries"]["jax"] == jax.__version__
+    (events,) = (workdir / "tensorboard").iterdir()
+    content = events.read_bytes()
+    for part in (b"loss/stage_1", b"held_out/input", b"\x89PNG"):
+        assert part in content
 
 
-def test_going_on_gives_what_an_unbroken_run_gives(finished, tmp_path, monkeypatch):
-    import dgunet_jax.training.loop as loop
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(finished, start, tmp_path, monkeypatch):
+    original = loop.Progress.show
 
-    class Stopped(Exception):
-        pass
+    def show(self, step, metrics):
+        original(self, step, metrics)
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    original = loop.RunCheckpoints.save
-
-    def save_and_stop(self, state, psnr):
-        original(self, state, psnr)
-        self.close()
-        raise Stopped
-
-    monkeypatch.setattr(loop.RunCheckpoints, "save", save_and_stop)
-    with pytest.raises(Stopped):
-        train(from_config_dict(settings()), tmp_path)
+    monkeypatch.setattr(loop.Progress, "show", show)
+    ended = loop.train(settings(init_from=start), tmp_path)
+    assert (ended.signal, ended.scores) == (signal.SIGTERM, None)
+    assert 3 <= ended.step <= 4
     assert not (tmp_path / "model.safetensors").exists()
     monkeypatch.undo()
-    train(from_config_dict(settings()), tmp_path)
+    ended = loop.train(settings(init_from=start), tmp_path)
+    workdir, unbroken = finished
+    assert ended.scores == unbroken.scores
+    assert equal(model(tmp_path), model(workdir))
+    assert [line["step"] for line in lines(tmp_path)] == [line["step"] for line in lines(workdir)]
+    assert len(json.loads((tmp_path / "run.json").read_text())) == 2
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_used(finished, start, tmp_path, capsys):
     workdir, _ = finished
-    again = dgunet_jax.load(tmp_path / "model.safetensors")[1]
-    assert equal(again, dgunet_jax.load(workdir / "model.safetensors")[1])
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+    arrays = max((tmp_path / "checkpoints/6/params").rglob("d/*"), key=lambda p: p.stat().st_size)
+    content = bytearray(arrays.read_bytes())
+    content[len(content) // 2] ^= 1
+    arrays.write_bytes(content)
+    ended = loop.train(settings(init_from=start), tmp_path)
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/checkpoints/6: is damaged" in said
+    assert "going on from step 4" in said
+    assert ended.step == 6
+    assert equal(model(tmp_path), model(workdir))
 
 
-def test_another_network_in_the_same_workdir_is_refused(finished):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"remat": True}}, "was trained with another model config"),
+        ({"optimizer": {"steps": 9}}, r"was trained with other settings \(optimizer\.steps\)"),
+        ({"data": {"patch": 24}}, r"was trained with other settings \(data\.patch\)"),
+    ],
+)
+def test_another_run_in_the_same_workdir_is_refused(finished, start, changes, message):
     workdir, _ = finished
-    other = settings()
-    other["model"]["width"] = 6
-    with pytest.raises(UserError, match="was trained with another model config"):
-        train(from_config_dict(other), workdir)
+    with pytest.raises(UserError, match=message):
+        loop.train(settings(init_from=start, **changes), workdir)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(tmp_path):
-    wild = settings(steps=6)
-    wild["optimizer"]["peak_learning_rate"] = 1e30
-    wild["report"] = {"evaluate_every": 100, "save_every": 100}
-    with pytest.raises(UserError, match=r"step \d+: the loss or its gradient is not finite"):
-        train(from_config_dict(wild), tmp_path)
+def test_two_runs_at_once_are_refused(tmp_path):
+    with locked(tmp_path), pytest.raises(UserError, match="another run is using it"):
+        loop.train(settings(), tmp_path)
+
+
+def test_a_run_that_is_not_finite_stops_and_says_where(start, tmp_path):
+    wild = settings(
+        init_from=start,
+        optimizer={"learning_rate": 1e30, "steps": 40},
+        report={"evaluate_every": 100, "save_every": 100},
+        guard={"most_skipped": 3},
+    )
+    with pytest.raises(DeadRun) as caught:
+        loop.train(wild, tmp_path)
+    message = str(caught.value)
+    assert "is not finite, and the updates of the last 3 steps were left out" in message
+    assert "astronaut" in message or "rocket" in message
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda s: s["model"].update(widht=3), "unknown model.widht"),
-        (lambda s: s.pop("pipeline"), "no pipeline"),
-        (lambda s: s["optimizer"].pop("steps"), "no optimizer.steps"),
-        (
-            lambda s: s["optimizer"].update(steps="many"),
-            "optimizer.steps of the wrong type, 'many'",
-        ),
-        (lambda s: s["optimizer"].update(steps=True), "optimizer.steps of the wrong type, True"),
-        (lambda s: s["optimizer"].update(loss="hinge"), "no loss 'hinge'"),
-        (lambda s: s["optimizer"].update(warmup_steps=9), "shorter warm-up"),
-        (lambda s: s["pipeline"].update(patch=20), "patch is 20; it must be a multiple of 8"),
-        (lambda s: s["model"].update(channels=1), "the photographs have 3"),
-        (lambda s: s["model"].update(memory="perfect"), "memory is 'perfect'"),
-        (lambda s: s["pictures"].update(held_out=["rocket"]), "rocket stand in both"),
-        (lambda s: s["report"].update(save_every=0), "save_every is 0"),
-        (lambda s: s.update(report=3), "report that is no group of settings"),
-    ],
-)
-def test_a_wrong_setting_is_named(change, message):
-    values = settings()
-    change(values)
-    with pytest.raises(UserError, match=message):
-        from_config_dict(values)
+def test_weights_of_another_network_are_refused(start, tmp_path):
+    with pytest.raises(UserError, match="is another network than the config's model"):
+        loop.train(settings(init_from=start, model={"width": 6}), tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        ([], "--config and --workdir are needed"),
-        (["--config", "gone.py", "--workdir", "x"], "gone.py"),
-        (["--config", "configs/quickstart.py", "--wrokdir", "x"], "wrokdir"),
-        (
-            ["--config", "configs/quickstart.py", "--workdir", "x", "--config.pipeline.bach=3"],
-            "bach",
-        ),
-        (["--config", "configs/quickstart.py", "--workdir", "setup.cfg"], "setup.cfg"),
-    ],
-)
-def test_a_mistake_on_the_command_line_is_one_line_and_status_2(arguments, part):
-    result = subprocess.run(
-        [sys.executable, "-m", "dgunet_jax.main", *arguments], capture_output=True, text=True
-    )
-    assert result.returncode == 2, result.stderr
-    assert "Traceback" not in result.stderr
-    assert part in result.stderr.splitlines()[-1]
-    assert result.stderr.splitlines()[-1].startswith("error: ")
+def test_a_workdir_that_cannot_be_written(tmp_path):
+    Path(tmp_path, "file").touch()
+    with pytest.raises(UserError, match="file/run: cannot be written: Not a directory"):
+        loop.train(settings(), tmp_path / "file" / "run")
+
+
+def test_a_batch_that_cannot_be_divided_says_what_would():
+    config = settings(data={"batch": 12}, optimizer={"accumulate": 2})
+    with pytest.raises(UserError, match=r"multiple of 8 \(4 devices times accumulate 2\): 8, or"):
+        loop.check_batch(config, devices=4)

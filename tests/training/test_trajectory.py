@@ -4,13 +4,14 @@ import json
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from dgunet_jax.convert.pytorch import from_pytorch, to_pytorch
-from dgunet_jax.training.losses import stage_losses
-from tests.choices import estimates
+from dgunet_jax.training.config import OptimizerConfig
+from dgunet_jax.training.schedule import resolve
+from dgunet_jax.training.step import make_mesh, make_optimizer, make_train_step, state_of
 from tests.golden_numbers import FOLDER, load, nhwc, official_weights
 from tests.quick import compiler_options
 
@@ -53,25 +54,21 @@ def trajectory(dtype: type) -> tuple[list[float], dict[str, float]]:
 
 
 def train(dtype: type, inputs: np.ndarray, targets: np.ndarray) -> tuple[list[float], Any]:
+    """The real training step, on one device."""
     golden = load("tiny")
     model, variables = from_pytorch(official_weights("tiny"), golden.num_stages)
-    variables = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), variables)
-    optimizer = optax.adam(2e-4, b1=0.9, b2=0.999, eps=1e-8)
-
-    def loss(variables, images, target):
-        stages = estimates(model, variables, images)
-        return stage_losses(golden.loss_name, stages, target).sum()
-
-    def step(variables, state, images, target):
-        value, gradients = jax.value_and_grad(loss)(variables, images, target)
-        updates, state = optimizer.update(gradients, state)
-        return optax.apply_updates(variables, updates), state, value
-
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), variables["params"])
+    config = OptimizerConfig(
+        steps=len(inputs), schedule="constant", learning_rate=2e-4, loss=golden.loss_name
+    )
+    optimizer, rate = make_optimizer(config), resolve(config, 1, 1).rate
+    step = make_train_step(model, optimizer, rate, config, make_mesh())
+    state, losses = jax.jit(lambda params: state_of(params, optimizer, config))(params), []
     # In float32 compiled as users do, with all optimisations.
     options = compiler_options(dtype) if dtype is np.float64 else None
-    step = jax.jit(step, compiler_options=options)
-    state, losses = jax.jit(optimizer.init)(variables), []
-    for images, target in zip(inputs, targets, strict=True):
-        variables, state, value = step(variables, state, images, target)
-        losses.append(float(value))
-    return losses, to_pytorch(model, variables)
+    batches = [{"input": x, "target": y} for x, y in zip(inputs, targets, strict=True)]
+    compiled = step.lower(state, batches[0]).compile(compiler_options=options)
+    for batch in batches:
+        state, metrics = compiled(state, batch)
+        losses.append(float(jnp.sum(metrics.losses)))
+    return losses, to_pytorch(model, {"params": state.params})

@@ -1,0 +1,133 @@
+"""How fast training patches come out of 1280×720 PNG pairs, against a plain Pillow loop.
+
+python -m benchmarks.loading
+"""
+
+import argparse
+import itertools
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from dgunet_jax.data.config import DataConfig
+from dgunet_jax.data.pipeline import training_batches
+from dgunet_jax.data.sources import Source, open_source, photographs
+
+PATCH, BATCH = 256, 16
+WIDTH, HEIGHT = 1280, 720
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="of two batches each (default: 5)")
+    rounds = parser.parse_args(argv).rounds
+    if rounds < 1:
+        parser.error(f"--rounds is {rounds}; it must be at least 1")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = write_pairs(folder)
+        megabytes = statistics.mean(path.stat().st_size for pair in files for path in pair) / 1e6
+        print(f"{len(files)} pairs of {WIDTH}×{HEIGHT} PNG files, {megabytes:.1f} MB each")
+        print(f"patches of {PATCH}×{PATCH}, per second of one core's time")
+        _report(folder, files, rounds)
+    return 0
+
+
+def write_pairs(folder: Path) -> list[tuple[Path, Path]]:
+    """Photographs of scikit-image, enlarged, with a little noise as cameras have; and blurred."""
+    rng = np.random.default_rng(0)
+    source = photographs()
+    files = []
+    for index in range(len(source)):
+        (pixels,) = source.read(index)
+        sharp = Image.fromarray(pixels).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+        blurred = sharp.filter(ImageFilter.GaussianBlur(2))
+        pair = (folder / "input" / f"{index}.png", folder / "target" / f"{index}.png")
+        for image, path in zip((blurred, sharp), pair, strict=True):
+            noise = rng.normal(0, 1, (HEIGHT, WIDTH, 3))
+            noisy = np.rint(np.asarray(image) + noise).clip(0, 255).astype(np.uint8)
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(noisy).save(path)
+        files.append(pair)
+    return files
+
+
+class _Watched:
+    """A source that adds up the time it takes to read."""
+
+    def __init__(self, source: Source):
+        self._source = source
+        self.seconds = 0.0
+        self.pairs, self.name, self.size = source.pairs, source.name, source.size
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def read(self, index: int, rows: int | None = None) -> tuple[NDArray[np.uint8], ...]:
+        begin = time.process_time()
+        images = self._source.read(index, rows)
+        self.seconds += time.process_time() - begin
+        return images
+
+
+def _report(folder: Path, files: list[tuple[Path, Path]], rounds: int) -> None:
+    # An epoch of 2100 patches, as GoPro has: grain shuffles much shorter ones slowly.
+    config = DataConfig(
+        str(folder), str(folder), patch=PATCH, batch=BATCH, samples_per_picture=300, workers=0
+    )
+    sources = {
+        f"ours, {what} in memory": _Watched(open_source(config.train, pairs=True, cache_bytes=room))
+        for what, room in (("none", 0), ("all", None))
+    }
+    runs: dict[str, Callable[[], object]] = {"Pillow": _plain(files).__next__}
+    for name, source in sources.items():
+        for index in range(len(source)):
+            source.read(index)
+        runs[name] = training_batches(source, config).__next__
+        runs[name]()
+        source.seconds = 0.0
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name in [*runs, *reversed(runs)]:
+            seconds[name].append(_clock(runs[name]))
+    plain = seconds["Pillow"]
+    for name, times in seconds.items():
+        line = f"  {name:22} {BATCH / statistics.median(times):7.1f}"
+        if name in sources:
+            ratio = statistics.median(a / b for a, b in zip(plain, times, strict=True))
+            line += f"  {ratio:5.2f} × Pillow; reading {sources[name].seconds / sum(times):.0%}"
+        print(line)
+
+
+def _plain(files: list[tuple[Path, Path]]) -> Iterator[list[NDArray[np.float32]]]:
+    """Batches of input and target, read in the simplest way."""
+    rng = np.random.default_rng(0)
+    order = itertools.cycle(files)
+    while True:
+        patches = []
+        for pair in itertools.islice(order, BATCH):
+            left, top = int(rng.integers(WIDTH - PATCH + 1)), int(rng.integers(HEIGHT - PATCH + 1))
+            box = left, top, left + PATCH, top + PATCH
+            for path in pair:
+                with Image.open(path) as image:
+                    patches.append(np.asarray(image.convert("RGB").crop(box), np.float32) / 255)
+        yield [np.stack(patches[side::2]) for side in (0, 1)]
+
+
+def _clock(run: Callable[[], object]) -> float:
+    begin = time.process_time()
+    run()
+    return time.process_time() - begin
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""DGUNet for Gaussian colour denoising at σ 25, on any folder of clean pictures.
+
+No recipe of the authors is published for it; this is ours, with the patches, loss and schedule of
+their real-noise recipe. Score: not trained at full size yet. What they report for their model of
+five degradations is 31.10 dB on CBSD68. DGUNet+: `configs/gaussian_color.py:plus`.
+
+Command: python -m dgunet_jax.main --config configs/gaussian_color.py --workdir runs/gaussian \
+    --config.data.train=BSD400+WED --config.data.validation=CBSD68
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from dgunet_jax import VARIANTS
+from dgunet_jax.data.config import DataConfig
+from dgunet_jax.training.config import OptimizerConfig, ReportConfig, TrainConfig, to_config_dict
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    name = {"": "denoise", "plus": "denoise_plus"}[variant]
+    return to_config_dict(
+        TrainConfig(
+            model=dataclasses.replace(VARIANTS[name], remat=True),
+            data=DataConfig(
+                train="BSD400+WED",
+                validation="CBSD68",
+                sigma=25.0,
+                patch=128,
+                batch=16,
+                samples_per_picture=100,
+                workers=8,
+            ),
+            optimizer=OptimizerConfig(
+                epochs=20,
+                schedule="published",
+                cosine_epochs=17,
+                learning_rate=1e-4,
+                average=0.999,
+                loss="clamped_charbonnier",
+            ),
+            report=ReportConfig(evaluate_every=10000, save_every=5000),
+        )
+    )

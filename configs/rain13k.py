@@ -1,0 +1,41 @@
+"""DGUNet for deraining, as published: the 13,712 pairs of Rain13K.
+
+Published: Test100 30.32 dB / 0.899, Rain100H 30.66 / 0.891, Rain100L 37.42 / 0.969, Test2800 33.68
+/ 0.938, Test1200 33.23 / 0.920, of luma (DGUNet); 30.86 / 0.907, 31.06 / 0.897, 38.25 / 0.974,
+34.01 / 0.942, 33.08 / 0.916 (DGUNet+, `configs/rain13k.py:plus`).
+
+Command: python -m dgunet_jax.main --config configs/rain13k.py --workdir runs/rain13k \
+    --config.data.train=Rain13K/train --config.data.validation=Rain13K/test/Rain100L
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from dgunet_jax import VARIANTS
+from dgunet_jax.data.config import DataConfig
+from dgunet_jax.training.config import OptimizerConfig, ReportConfig, TrainConfig, to_config_dict
+
+PAIRS, BATCH = 13712, 16
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    name = {"": "derain", "plus": "derain_plus"}[variant]
+    every_five_epochs = 5 * PAIRS // BATCH
+    return to_config_dict(
+        TrainConfig(
+            model=dataclasses.replace(VARIANTS[name], remat=True),
+            data=DataConfig(
+                train="Rain13K/train",
+                validation="Rain13K/test/Rain100L",
+                patch=256,
+                batch=BATCH,
+                validation_crop=128,
+                workers=8,
+            ),
+            optimizer=OptimizerConfig(
+                epochs=250, schedule="published", learning_rate=2e-4, loss="charbonnier_edge"
+            ),
+            report=ReportConfig(evaluate_every=every_five_epochs, save_every=every_five_epochs),
+        )
+    )

@@ -1,0 +1,96 @@
+"""What training and validation see."""
+
+import dataclasses
+
+from dgunet_jax.data.degradations import check_sigma
+from dgunet_jax.errors import UserError
+
+PHOTOGRAPHS_PREFIX = "photographs:"
+
+_LEAST = {
+    "patch": 1,
+    "batch": 1,
+    "samples_per_picture": 1,
+    "mixup_from_epoch": 0,
+    "validation_crop": 1,
+    "validation_limit": 1,
+    "seed": 0,
+    "workers": 0,
+    "cache_bytes": 0,
+}
+_OPTIONAL = ("validation_crop", "validation_limit", "cache_bytes")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where the pictures are and what is made of them.
+
+    Attributes:
+      train: a folder, or some of scikit-image's photographs, as in
+        "photographs:astronaut,rocket". The folder is one of pairs (see `pairs.find_pairs`) or,
+        if `sigma` is given, of clean pictures.
+      validation: the same.
+      sigma: standard deviation, on the [0, 255] scale, of the Gaussian noise that makes the inputs
+        of clean pictures. None: the folders hold pairs.
+      patch: side of the square training patches, pixels.
+      batch: patches of a step, over all processes.
+      samples_per_picture: patches an epoch takes of each picture.
+      saturation: whether the saturation of patches is changed in one of three draws, as the
+        published deblurring models were trained.
+      mixup_from_epoch: the epoch, counted from 1, from which on the images of a batch are mixed
+        (see `mixup.draw_mixup`); 0: never.
+      validation_crop: side of the centre crops that are validated on, pixels. None: whole pictures.
+      validation_limit: how many pictures are validated on, the first ones. None: all.
+      seed: of order, crops, flips, noise and all other draws; 0 to 2³² − 1.
+      workers: threads that prepare batches ahead of time; 0 prepares each when it is asked for.
+        The batches do not depend on it.
+      cache_bytes: decoded training pictures that each process keeps in memory, in bytes. The
+        batches do not depend on it. None: a quarter of the machine's memory.
+
+    Raises:
+      UserError: a value out of its range, or photographs that are in both sets.
+    """
+
+    train: str
+    validation: str
+    sigma: float | None = None
+    patch: int = 256
+    batch: int = 16
+    samples_per_picture: int = 1
+    saturation: bool = False
+    mixup_from_epoch: int = 0
+    validation_crop: int | None = None
+    validation_limit: int | None = None
+    seed: int = 0
+    workers: int = 1
+    cache_bytes: int | None = None
+
+    def __post_init__(self):
+        for name in ("train", "validation"):
+            where = getattr(self, name)
+            if not isinstance(where, str) or not where:
+                raise UserError(
+                    f"{name} is {where!r}; it must be a folder, or {PHOTOGRAPHS_PREFIX} and names"
+                )
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is None and name in _OPTIONAL:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise UserError(f"{name} is {value}; it must be a whole number, at least {least}")
+        if self.seed >= 2**32:
+            raise UserError(f"seed is {self.seed}; it must be below 2**32")
+        if not isinstance(self.saturation, bool):
+            raise UserError(f"saturation is {self.saturation}; it must be True or False")
+        if self.sigma is not None:
+            check_sigma(self.sigma)
+        train, validation = (photograph_names(w) or () for w in (self.train, self.validation))
+        if both := sorted(set(train) & set(validation)):
+            raise UserError(f"{', '.join(both)} stand in both train and validation")
+
+
+def photograph_names(where: str) -> tuple[str, ...] | None:
+    """The names in "photographs:astronaut,rocket"; None of what does not begin like that."""
+    if not where.startswith(PHOTOGRAPHS_PREFIX):
+        return None
+    return tuple(name.strip() for name in where.removeprefix(PHOTOGRAPHS_PREFIX).split(","))

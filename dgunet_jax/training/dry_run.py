@@ -1,0 +1,149 @@
+"""What a training step will cost, from its compiled program."""
+
+import dataclasses
+import re
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.training import flops
+from dgunet_jax.training.config import TrainConfig
+from dgunet_jax.training.loop import check_batch
+from dgunet_jax.training.step import (
+    AXIS,
+    Batch,
+    TrainState,
+    make_mesh,
+    make_optimizer,
+    make_train_step,
+    state_of,
+)
+
+_COLLECTIVES = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all"
+_BYTES = {"f64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "s8": 1, "u8": 1, "pred": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """An operation among devices in a compiled program.
+
+    Attributes:
+      kind: such as all-reduce.
+      bytes: of what it gives.
+      in_loop: whether it is in the body of a loop.
+    """
+
+    kind: str
+    bytes: int
+    in_loop: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Of one step.
+
+    Attributes:
+      devices: among which the batch is divided.
+      parameters: how many.
+      gflop: of all devices together; convolutions and matrix products.
+      memory: bytes on each device, arguments and temporaries.
+      collectives: operations among devices.
+      seconds: of the compilation.
+    """
+
+    devices: int
+    parameters: int
+    gflop: float
+    memory: int
+    collectives: list[Collective]
+    seconds: float
+
+    def lines(self) -> list[str]:
+        among = [f"{each.kind} of {each.bytes / 1e6:.1f} MB" for each in self.collectives]
+        return [
+            f"devices: {self.devices}",
+            f"parameters: {self.parameters:,}",
+            f"work of a step: {self.gflop:,.0f} GFLOP",
+            f"memory on each device: {self.memory / 1e6:,.0f} MB",
+            f"among devices: {', '.join(among) or 'nothing'}",
+            f"compiled in {self.seconds:.0f} s",
+        ]
+
+
+def compile_step(config: TrainConfig) -> tuple[Any, Cost]:
+    """Compiles the step for the batch of a config and all devices, without any data.
+
+    Raises:
+      UserError: the batch cannot be divided.
+    """
+    mesh = make_mesh()
+    check_batch(config, mesh.size)
+    model, optimizer = DGUNet(config.model), make_optimizer(config.optimizer)
+    # The learning rate costs nothing, and needs the number of pictures.
+    step = make_train_step(model, optimizer, lambda step: 1e-4, config.optimizer, mesh)
+    state, batch = _abstract(config, model, optimizer, mesh)
+    begin = time.perf_counter()
+    traced = step.trace(state, batch)
+    compiled = traced.lower().compile()
+    seconds = time.perf_counter() - begin
+    memory: Any = compiled.memory_analysis()
+    return compiled, Cost(
+        devices=mesh.size,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        # The program of the step is that of a device, but for the update, which is nothing.
+        gflop=flops.count(traced.jaxpr.jaxpr) * mesh.size / 1e9,
+        memory=memory.argument_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes,
+        collectives=collectives(compiled.as_text() or ""),
+        seconds=seconds,
+    )
+
+
+def _abstract(
+    config: TrainConfig, model: DGUNet, optimizer: Any, mesh: jax.sharding.Mesh
+) -> tuple[TrainState, Batch]:
+    """State and batch as shapes and shardings."""
+    network, patch = config.model, config.data.patch
+
+    def init(key):
+        images = jnp.zeros((1, network.multiple, network.multiple, network.channels))
+        return state_of(model.init(key, images)["params"], optimizer, config.optimizer)
+
+    def placed(tree: Any, *axes: str) -> Any:
+        sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+        )
+
+    images = jax.ShapeDtypeStruct(
+        (config.data.batch, patch, patch, network.channels), np.dtype(np.float32)
+    )
+    state = placed(jax.eval_shape(init, jax.random.key(0)))
+    return state, placed({"input": images, "target": images}, AXIS)
+
+
+def collectives(program: str) -> list[Collective]:
+    """The operations among devices in the text of a compiled program."""
+    found = []
+    in_loop = False
+    bodies = set(re.findall(r"(?:body|condition)=%?([\w.-]+)", program))
+    for line in program.splitlines():
+        if header := re.match(r"(?:ENTRY )?%?([\w.-]+) \(.*\{$", line):
+            in_loop = header[1] in bodies
+        if match := re.search(rf"= (.*?) ({_COLLECTIVES})(?:-start)?\(", line):
+            found.append(Collective(match[2], _bytes(match[1]), in_loop))
+    return found
+
+
+def _bytes(shapes: str) -> int:
+    total = 0
+    for kind, sides in re.findall(r"(\w+)\[([\d,]*)\]", shapes):
+        if kind in _BYTES:
+            total += _BYTES[kind] * int(np.prod([int(side) for side in sides.split(",") if side]))
+    return total

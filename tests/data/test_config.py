@@ -1,0 +1,55 @@
+"""Settings out of their range are named."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from dgunet_jax.data.config import DataConfig
+from dgunet_jax.errors import UserError
+
+CONFIG = DataConfig("train", "validation")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((field, -1) for field in ("mixup_from_epoch", "seed", "workers", "cache_bytes")),
+        *((field, 0) for field in ("patch", "batch", "samples_per_picture")),
+        *((field, 0) for field in ("validation_crop", "validation_limit")),
+        *((field, 2.5) for field in ("patch", "validation_crop", "workers")),
+        *((field, True) for field in ("patch", "seed")),
+        *((field, None) for field in ("patch", "batch", "seed", "workers", "saturation")),
+        ("seed", 2**32),
+        ("saturation", 1),
+        ("sigma", -1.0),
+        ("sigma", float("nan")),
+        ("sigma", float("inf")),
+    ],
+)
+def test_a_value_out_of_its_range_is_named_with_the_rule(field: str, value: Any):
+    with pytest.raises(UserError, match=f"^{field} is {value}; it must be ") as caught:
+        dataclasses.replace(CONFIG, **{field: value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["train", "validation"])
+@pytest.mark.parametrize("value", ["", None, ("astronaut",)])
+def test_a_place_is_text(field: str, value: Any):
+    with pytest.raises(UserError, match=f"^{field} is "):
+        dataclasses.replace(CONFIG, **{field: value})
+
+
+def test_the_smallest_values_are_accepted():
+    config = DataConfig(
+        "a", "b", sigma=0.0, patch=1, batch=1, validation_crop=1, workers=0, cache_bytes=0
+    )
+    assert config.seed == 0
+    assert dataclasses.replace(config, seed=2**32 - 1, validation_crop=None, sigma=25).sigma == 25
+
+
+def test_a_photograph_is_not_both_trained_on_and_validated_on():
+    with pytest.raises(UserError, match="chelsea stand in both train and validation"):
+        DataConfig("photographs:coffee, chelsea", "photographs:chelsea,rocket", sigma=25.0)
+    DataConfig("photographs:coffee", "photographs:chelsea", sigma=25.0)
+    DataConfig("a folder", "a folder")

@@ -1,0 +1,179 @@
+"""Which files belong together, and that none is passed over."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from dgunet_jax.data.pairs import find_pairs, holds_pairs
+from dgunet_jax.errors import UserError
+
+
+def make(folder: Path, files: Iterable[str]) -> Path:
+    """Empty files: which belong together follows from their names alone."""
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def found(folder: Path) -> list[tuple[str, str, str]]:
+    return [
+        (pair.name, str(pair.input.relative_to(folder)), str(pair.target.relative_to(folder)))
+        for pair in find_pairs(folder)
+    ]
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        find_pairs(folder)
+    message = str(caught.value)
+    assert message.startswith(f"{folder}: ")
+    assert "\n" not in message
+    return message
+
+
+def test_equal_stems_are_pairs_whatever_their_endings(tmp_path: Path):
+    names = ["input/b.PNG", "input/a.png", "target/a.jpg", "target/b.tif"]
+    assert found(make(tmp_path, names)) == [
+        ("a", "input/a.png", "target/a.jpg"),
+        ("b", "input/b.PNG", "target/b.tif"),
+    ]
+
+
+def test_an_input_belongs_to_the_longest_beginning_up_to_an_underscore(tmp_path: Path):
+    inputs = ["0001_0.8_0.2", "0001_0.85_0.1", "0002", "a_b_c", "a_b", "a_c"]
+    targets = ["0001", "0002", "a", "a_b"]
+    names = [f"input/{name}.jpg" for name in inputs] + [f"target/{name}.png" for name in targets]
+    pairs = {Path(a).stem: Path(b).stem for _, a, b in found(make(tmp_path, names))}
+    assert pairs == {
+        "0001_0.8_0.2": "0001",
+        "0001_0.85_0.1": "0001",
+        "0002": "0002",
+        "a_b_c": "a_b",
+        "a_b": "a_b",
+        "a_c": "a",
+    }
+
+
+def test_a_beginning_without_an_underscore_is_no_target(tmp_path: Path):
+    message = refused(make(tmp_path, ["input/12.png", "input/1.png", "target/1.png"]))
+    assert "files without a pair (1): input/12.png (no target)" in message
+
+
+GOPRO = [
+    f"{sequence}/{kind}/{number:06}.png"
+    for sequence in ("GOPR0372_07_00", "GOPR0384_11_00")
+    for kind in ("blur", "blur_gamma", "sharp")
+    for number in (47, 48)
+]
+
+
+@pytest.mark.parametrize("part", ["", "train", "test"])
+def test_gopro_as_it_comes(tmp_path: Path, part: str):
+    make(tmp_path / part, GOPRO)
+    pairs = find_pairs(tmp_path)
+    assert [pair.name for pair in pairs] == [
+        "GOPR0372_07_00-000047",
+        "GOPR0372_07_00-000048",
+        "GOPR0384_11_00-000047",
+        "GOPR0384_11_00-000048",
+    ]
+    first = tmp_path / part / "GOPR0372_07_00"
+    assert pairs[0].input == first / "blur" / "000047.png"
+    assert pairs[0].target == first / "sharp" / "000047.png"
+    assert find_pairs(tmp_path / part) == pairs
+    assert [pair.name for pair in find_pairs(first)] == ["000047", "000048"]
+
+
+def test_train_and_test_are_not_mixed(tmp_path: Path):
+    for part in ("train", "test"):
+        make(tmp_path / part, GOPRO)
+    assert "name one of them" in refused(tmp_path)
+    assert len(find_pairs(tmp_path / "test")) == 4
+
+
+def test_pairs_in_a_part_of_a_data_set(tmp_path: Path):
+    make(tmp_path, ["train/input/a.png", "train/target/a.png", "test/a.png"])
+    assert found(tmp_path) == [("a", "train/input/a.png", "train/target/a.png")]
+
+
+def test_a_sequence_without_its_sharp_pictures_is_named(tmp_path: Path):
+    make(tmp_path, [*GOPRO, "GOPR0385/blur/000001.png", "other/000001.png"])
+    message = refused(tmp_path)
+    for name in (
+        "GOPR0385/blur/000001.png (no target)",
+        "GOPR0385/sharp (missing)",
+        "other/blur (missing)",
+        "other/sharp (missing)",
+    ):
+        assert name in message
+
+
+def test_folders_beside_and_hidden_files_do_not_matter(tmp_path: Path):
+    names = ["input/a.png", "target/a.png", "input/.DS_Store", "target/._a.png", "kernel/1.png"]
+    assert found(make(tmp_path, [*names, "readme.txt"])) == [("a", "input/a.png", "target/a.png")]
+
+
+def test_every_file_that_belongs_to_no_pair_is_named(tmp_path: Path):
+    names = [
+        "input/alone.png",
+        "input/twice.png",
+        "input/twice.jpg",
+        "input/x_1.png",
+        "input/Thumbs.db",
+        "input/more/a.png",
+        "input/good.png",
+        "target/good.png",
+        "target/twice.png",
+        "target/x.png",
+        "target/x.bmp",
+        "target/unused.png",
+        "target/notes.txt",
+    ]
+    message = refused(make(tmp_path, names))
+    assert "files without a pair (10): " in message
+    assert "good" not in message
+    for name in (
+        "input/Thumbs.db (no picture)",
+        "input/more (a folder)",
+        "target/notes.txt (no picture)",
+        "input/alone.png (no target)",
+        "input/twice.png (ambiguous)",
+        "input/twice.jpg (ambiguous)",
+        "input/x_1.png (ambiguous)",
+        "target/x.bmp (ambiguous)",
+        "target/x.png (ambiguous)",
+        "target/unused.png (no input)",
+    ):
+        assert name in message
+
+
+def test_ten_files_are_named_and_the_rest_counted(tmp_path: Path):
+    make(tmp_path, [f"input/{i:02}.png" for i in range(13)])
+    (tmp_path / "target").mkdir()
+    message = refused(tmp_path)
+    assert "(13)" in message
+    assert "input/09.png (no target) and 3 more; an input has the name of its target" in message
+    assert "input/10.png" not in message
+
+
+def test_folders_without_pairs_are_refused(tmp_path: Path):
+    assert "no such folder" in refused(tmp_path / "missing")
+    make(tmp_path, ["file.png", "clean/a.png"])
+    assert "is no folder" in refused(tmp_path / "file.png")
+    message = refused(tmp_path)
+    assert "holds no pairs" in message
+    assert "input and target, or blur and sharp" in message
+    for name in ("input", "target"):
+        (tmp_path / "empty" / name).mkdir(parents=True)
+    assert "holds no pictures" in refused(tmp_path / "empty")
+
+
+def test_a_folder_of_pairs_is_recognised(tmp_path: Path):
+    make(tmp_path, ["clean/a.png", "pairs/input/a.png", "pairs/target/a.png"])
+    make(tmp_path / "gopro" / "train", GOPRO)
+    assert not holds_pairs(tmp_path)
+    assert not holds_pairs(tmp_path / "clean")
+    assert holds_pairs(tmp_path / "pairs")
+    assert holds_pairs(tmp_path / "gopro")

@@ -1,0 +1,160 @@
+"""Kills a run at random moments and damages its checkpoints; the end must be that of a quiet run.
+
+python -m tests.training.chaos --kills 20 --seed 0
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import dgunet_jax
+from tests.small import equal
+
+
+class Chaos:
+    """Starts the same command again and again.
+
+    Args:
+      config: the run's configuration file.
+      folder: where everything is written.
+      log: is told what happens.
+    """
+
+    def __init__(self, config: str, folder: Path, log: Callable[[str], None]):
+        self._words = [sys.executable, "-m", "dgunet_jax.main", "--config", config]
+        # Compiled once, so that a start takes seconds.
+        cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+        self._environment = os.environ | cache | {"JAX_ENABLE_COMPILATION_CACHE": "true"}
+        self._log = log
+
+    def finish(self, workdir: Path, *more: str) -> None:
+        """Runs until the end."""
+        words = [*self._words, "--workdir", str(workdir), *more]
+        subprocess.run(words, env=self._environment, check=True, stderr=subprocess.PIPE)
+
+    def kill(self, workdir: Path, when: Callable[[Path, float], bool], *more: str) -> bool:
+        """Starts or goes on and kills at the moment that `when` names.
+
+        Args:
+          when: of the working directory and the seconds since the first step.
+
+        Returns:
+          Whether the run was killed before its end.
+        """
+        words = [*self._words, "--workdir", str(workdir), *more]
+        with subprocess.Popen(
+            words,
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            said: list[str] = []
+            stepping = threading.Event()
+
+            def listen() -> None:
+                assert process.stderr is not None
+                for line in process.stderr:
+                    said.append(line.rstrip())
+                    if line.startswith("step ") and not line.startswith("step 0:"):
+                        stepping.set()
+
+            listener = threading.Thread(target=listen)
+            listener.start()
+            while process.poll() is None and not stepping.wait(0.01):
+                pass
+            begin = time.monotonic()
+            while process.poll() is None and not when(workdir, time.monotonic() - begin):
+                time.sleep(0.001)
+            killed = process.poll() is None
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            listener.join()
+        began = [line for line in said if line.startswith("going on")] or ["from the start"]
+        last = [line for line in said if line.startswith("step ")][-1:]
+        self._log(f"{began[-1]}; {'killed' if killed else 'ended'} after {''.join(last)[:40]!r}")
+        for line in said:
+            if "is damaged" in line:
+                self._log(line)
+        return killed
+
+
+def saving(workdir: Path, seconds: float) -> bool:
+    """The moment in which a checkpoint is being written."""
+    return any(workdir.glob("checkpoints/*tmp*"))
+
+
+def saved(workdir: Path, seconds: float) -> bool:
+    """A moment after a checkpoint has been written."""
+    return any(path.name.isdigit() for path in workdir.glob("checkpoints/*"))
+
+
+def after(delay: float) -> Callable[[Path, float], bool]:
+    return lambda workdir, seconds: seconds >= delay
+
+
+def damage(workdir: Path, rng: random.Random) -> str:
+    """Flips a byte of the newest checkpoint's arrays, or cuts a file off."""
+    steps = [p for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()]
+    newest = max(steps, key=lambda p: int(p.name))
+    files = sorted(p for p in newest.glob("*/d/*") if p.stat().st_size > 100)
+    files = files or sorted(p for p in newest.rglob("*/d/*") if p.stat().st_size > 100)
+    path = rng.choice(files)
+    content = bytearray(path.read_bytes())
+    if rng.random() < 0.5:
+        place = rng.randrange(len(content))
+        content[place] ^= 1 << rng.randrange(8)
+        what = f"bit of byte {place} flipped"
+    else:
+        del content[rng.randrange(len(content)) :]
+        what = f"cut off at byte {len(content)}"
+    path.write_bytes(content)
+    return f"{path.relative_to(workdir)}: {what}"
+
+
+def same(a: Path, b: Path) -> bool:
+    """Whether two runs ended with the same weights, bit for bit."""
+    return equal(*(dgunet_jax.load(path / "model.safetensors")[1] for path in (a, b)))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", default="configs/quickstart.py")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=25.0, help="at most between kills")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    more = ["--config.report.save_every=4", "--config.report.progress_every=1"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        chaos = Chaos(options.config, folder, print)
+        chaos.finish(folder / "quiet", *more)
+        print("a quiet run has ended", flush=True)
+        for i in range(options.kills):
+            workdir = folder / "killed"
+            workers = f"--config.data.workers={rng.randrange(3)}"
+            when = saving if rng.random() < 0.3 else after(rng.uniform(0, options.seconds))
+            if not chaos.kill(workdir, when, *more, workers):
+                # It is complete; what is killed next is its end, from a checkpoint before it.
+                print(f"{i}: complete")
+            if rng.random() < 0.4 and len(list((workdir / "checkpoints").glob("[0-9]*"))) > 1:
+                print(damage(workdir, rng), flush=True)
+        chaos.finish(folder / "killed", *more)
+        if not same(folder / "quiet", folder / "killed"):
+            print("the weights differ")
+            return 1
+    print(f"the same weights, bit for bit, after {options.kills} kills")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dgunet_jax import DGUNetConfig, UserError
+from dgunet_jax.data.config import DataConfig
+from dgunet_jax.training.config import (
+    OptimizerConfig,
+    TrainConfig,
+    from_config_dict,
+    to_config_dict,
+)
+
+
+def settings():
+    return {
+        "model": {"width": 4, "growth": 2, "last_growth": 2, "num_stages": 3},
+        "data": {
+            "train": "photographs:astronaut",
+            "validation": "photographs:chelsea",
+            "sigma": 25.0,
+            "patch": 16,
+            "batch": 2,
+        },
+        "optimizer": {"steps": 4, "learning_rate": 1e-3},
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s["model"].update(widht=3), "unknown model.widht"),
+        (lambda s: s.pop("data"), "no data"),
+        (lambda s: s["data"].pop("train"), "no data.train"),
+        (lambda s: s["optimizer"].update(steps="many"), "optimizer.steps of the wrong type"),
+        (lambda s: s["optimizer"].update(steps=True), "optimizer.steps of the wrong type, True"),
+        (lambda s: s["optimizer"].pop("steps"), "epochs is None and steps is None; one of them"),
+        (lambda s: s["optimizer"].update(epochs=3), "epochs is 3 and steps is 4; one of them"),
+        (lambda s: s["optimizer"].update(loss="hinge"), "no loss 'hinge'"),
+        (lambda s: s["optimizer"].update(schedule="step"), "schedule is 'step'; it must be one"),
+        (lambda s: s["optimizer"].update(warmup_steps=9), "warmup_steps is 9; it must be below"),
+        (lambda s: s["optimizer"].update(accumulate=0), "accumulate is 0; it must be at least 1"),
+        (lambda s: s["optimizer"].update(average=1.0), "average is 1.0; it must lie between"),
+        (lambda s: s["optimizer"].update(clip_norm=0.0), "clip_norm is 0.0; it must be above 0"),
+        (lambda s: s["data"].update(patch=20), "patch is 20; it must be a multiple of 8"),
+        (lambda s: s["data"].update(batch=0), "batch is 0"),
+        (lambda s: s["model"].update(channels=1), "channels is 1; training pictures have 3"),
+        (lambda s: s["model"].update(memory="perfect"), "memory is 'perfect'"),
+        (lambda s: s.update(report={"save_every": 0}), "save_every is 0"),
+        (lambda s: s.update(guard={"most_skipped": 0}), "most_skipped is 0"),
+        (lambda s: s.update(report=3), "report that is no group of settings"),
+    ],
+)
+def test_a_wrong_setting_is_named(change, message):
+    values = settings()
+    change(values)
+    with pytest.raises(UserError, match=message):
+        from_config_dict(values)
+
+
+def test_settings_survive_the_way_to_a_file_and_back():
+    config = TrainConfig(
+        DGUNetConfig(width=8, dtype="bfloat16"),
+        DataConfig("a", "b", validation_crop=64),
+        OptimizerConfig(1e-3, epochs=3, clip_norm=1.0),
+        init_from="start.pth",
+    )
+    assert from_config_dict(to_config_dict(config)) == config
+    values: Any = to_config_dict(config)
+    values.optimizer.average = 0.99  # None has the type of what may stand there
+    assert from_config_dict(values).optimizer == dataclasses.replace(config.optimizer, average=0.99)
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.py")), ids=lambda path: path.stem)
+def test_every_recipe_is_valid_and_opens_with_its_command(path):
+    names: dict = {}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    variants = ("", "plus") if ":plus" in names["__doc__"] else ("",)
+    for variant in variants:
+        config = from_config_dict(names["get_config"](*([variant] if variant else [])))
+        assert config.model.share_middle == (variant == "")
+    assert f"python -m dgunet_jax.main --config configs/{path.name} --workdir" in names["__doc__"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ([], "--config and --workdir are needed"),
+        (["--config", "gone.py", "--workdir", "x"], "gone.py"),
+        (["--config", "configs/quickstart.py", "--wrokdir", "x"], "wrokdir"),
+        (["--config", "configs/quickstart.py", "--workdir", "x", "--config.data.bach=3"], "bach"),
+        (["--config", "configs/quickstart.py", "--workdir", "setup.cfg"], "setup.cfg"),
+        (
+            ["--config", "configs/gopro.py", "--workdir", "x", "--config.data.train=gone"],
+            "gone",
+        ),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line_and_status_2(arguments, part, tmp_path):
+    arguments = [str(tmp_path / "x") if word == "x" else word for word in arguments]
+    result = subprocess.run(
+        [sys.executable, "-m", "dgunet_jax.main", *arguments], capture_output=True, text=True
+    )
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert part in result.stderr.splitlines()[-1]
+    assert result.stderr.splitlines()[-1].startswith("error: ")
