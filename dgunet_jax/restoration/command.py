@@ -1,8 +1,10 @@
 """What `dgunet restore` and `dgunet sense` do."""
 
 import argparse
+import contextlib
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -27,8 +29,23 @@ def run(options: argparse.Namespace) -> int:
       UserError: nothing could be restored at all.
     """
     use_cache(not options.no_cache)
-    # Pillow refuses large pictures, for fear of what decoding them takes; here the plan does that.
+    with _pictures_of_any_size():
+        return _restore(options)
+
+
+@contextlib.contextmanager
+def _pictures_of_any_size() -> Iterator[None]:
+    """Pillow refuses large pictures, for fear of what decoding them takes; the plan does that here,
+    before anything is decoded."""
+    limit = PIL.Image.MAX_IMAGE_PIXELS
     PIL.Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        PIL.Image.MAX_IMAGE_PIXELS = limit
+
+
+def _restore(options: argparse.Namespace) -> int:
     if "/" in options.suffix or "\\\\" in options.suffix:
         raise UserError(f"--suffix {options.suffix}: must not contain a path")
     mesh = _mesh(options.mesh)

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from skimage import data
 
 import dgunet_jax
-from dgunet_jax import Restorer
+from dgunet_jax import Restorer, UserError
 from dgunet_jax.cli import main
 from dgunet_jax.images.picture import Picture
 from dgunet_jax.images.reading import read
@@ -202,6 +202,15 @@ def test_formats(restore):
     assert sorted(path.name for path in Path("out").iterdir()) == [
         "cat.jpg", "cat.tif", "cat2.jpg", "deep.tif", "deep2.png",
     ]  # fmt: skip
+
+
+def test_the_limit_of_pillow_is_lifted_only_for_the_command(restore, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)  # of which Pillow allows twice as many
+    Image.fromarray(CAT).save("cat.png")
+    with pytest.raises(UserError, match="too large a picture"):
+        read("cat.png")
+    assert restore("cat.png")[0] == 0
+    assert Image.MAX_IMAGE_PIXELS == 300
 
 
 def test_nothing_replaces_an_input(restore, checkpoint, capsys):
