@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dgunet_jax.errors import UserError
+from dgunet_jax.metrics.inputs import check_peak, check_scale, check_shapes
 
 
 def psnr(image: ArrayLike, target: ArrayLike, peak: float = 1.0) -> float:
@@ -28,9 +29,8 @@ def psnr(image: ArrayLike, target: ArrayLike, peak: float = 1.0) -> float:
         (their scales differ then), or the peak is not positive and finite.
     """
     image, target = np.asarray(image), np.asarray(target)
-    _check(image.shape, target.shape, peak)
-    if (image.dtype.kind in "iu") != (target.dtype.kind in "iu"):
-        raise UserError(f"PSNR of {image.dtype} and {target.dtype}: both must be on one scale")
+    check_shapes("PSNR", image.shape, target.shape)
+    check_scale("PSNR", image.dtype, target.dtype, peak)
     error = np.mean(np.square(image.astype(np.float64) - target.astype(np.float64)))
     return math.inf if error == 0 else float(10 * np.log10(peak**2 / error))
 
@@ -52,18 +52,10 @@ def psnr_jax(images: jax.Array, targets: jax.Array, peak: float = 1.0) -> jax.Ar
       UserError: the shapes differ, are not (N, H, W, C) or hold no elements, or the peak is not
         positive and finite.
     """
-    _check(images.shape, targets.shape, peak)
+    check_shapes("PSNR", images.shape, targets.shape)
+    check_peak("PSNR", peak)
     if images.ndim != 4:
         raise UserError(f"PSNR of a batch needs (N, H, W, C); got {images.shape}")
     dtype = jnp.promote_types(jnp.promote_types(images.dtype, targets.dtype), jnp.float32)
     error = jnp.mean(jnp.square(images.astype(dtype) - targets.astype(dtype)), axis=(1, 2, 3))
     return 10 * jnp.log10(peak**2 / error)
-
-
-def _check(shape: tuple[int, ...], other: tuple[int, ...], peak: float) -> None:
-    if shape != other:
-        raise UserError(f"PSNR of shapes {shape} and {other}: they must be equal")
-    if 0 in shape:
-        raise UserError(f"PSNR of shape {shape}: there must be at least one element")
-    if not (math.isfinite(peak) and peak > 0):
-        raise UserError(f"the peak of a PSNR is {peak}; it must be finite and above 0")

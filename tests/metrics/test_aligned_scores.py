@@ -1,0 +1,131 @@
+"""PSNR and SSIM after alignment."""
+
+import math
+import sys
+
+import numpy as np
+import pytest
+import skimage.data
+from skimage.metrics import structural_similarity
+
+from dgunet_jax.errors import UserError
+from dgunet_jax.metrics.aligned_scores import aligned_scores
+from dgunet_jax.metrics.alignment import Aligned, align
+from dgunet_jax.metrics.psnr import psnr
+from tests.metrics.degraded import recorded, small_pair
+
+RECORDED = recorded("realblur_psnr")
+CAT = skimage.data.chelsea()[60:197, 120:251]
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_values(name: str):
+    scores = RECORDED[name].scores
+    found = aligned_scores(*RECORDED[name].pair)
+    assert found.psnr == pytest.approx(scores["realblur_psnr"], abs=2e-2)
+    assert found.ssim == pytest.approx(scores["realblur_ssim"], abs=1e-3)
+
+
+@pytest.mark.parametrize("target", [CAT, small_pair()[1]])
+def test_equal_pictures_are_equal_after_alignment(target: np.ndarray):
+    scores = aligned_scores(target, target)
+    assert scores.psnr > 80
+    assert scores.ssim == pytest.approx(1, abs=1e-6)
+    assert type(scores.psnr) is type(scores.ssim) is float
+
+
+def test_a_picture_is_moved_onto_its_target():
+    rows, columns = 3, 2
+    image, target = CAT[rows:, columns:], CAT[:-rows, :-columns]
+    aligned = align(image, target)
+    height, width = target.shape[:2]
+    # The target's first rows and columns are not in the picture.
+    expected = np.zeros((height, width), bool)
+    expected[rows:, columns:] = True
+    assert np.mean(aligned.mask == expected) > 0.99
+    inner = np.s_[rows + 2 : -2, columns + 2 : -2]
+    # Brightness is fitted before the picture is moved.
+    gain = np.sum(target / 255 * image) / np.sum(image / 255 * image)
+    assert psnr(aligned.image[inner], gain * target[inner] / 255) > 45
+    assert not aligned.image[~aligned.mask].any()
+    assert not aligned.target[~aligned.mask].any()
+    np.testing.assert_allclose(
+        aligned.target[aligned.mask], target[aligned.mask] / 255, rtol=0, atol=1e-7
+    )
+    assert aligned.image.dtype == aligned.target.dtype == np.float64
+
+
+def test_a_dozen_pixels_are_not_too_far():
+    aligned = align(CAT[12:, 9:], CAT[:-12, :-9])
+    height, width = aligned.mask.shape
+    expected = np.zeros((height, width), bool)
+    expected[12:, 9:] = True
+    assert np.mean(aligned.mask == expected) > 0.99
+
+
+def test_position_and_brightness_do_not_count():
+    moved = aligned_scores(CAT[2:, 1:], CAT[:-2, :-1])
+    assert moved.psnr > psnr(CAT[2:, 1:], CAT[:-2, :-1], 255) + 15
+    assert moved.ssim > 0.99
+    dimmed = np.rint(0.5 * CAT).astype(np.uint8)
+    assert psnr(dimmed, CAT, 255) < 15
+    assert aligned_scores(dimmed, CAT).psnr > 45
+
+
+def test_scores_are_means_over_what_both_show():
+    noisy, target = small_pair(137, 131)
+    image, target = noisy[8:, 7:], target[:-8, :-7]
+    aligned = align(image, target)
+    assert not aligned.mask[5:-5, 5:-5].all()
+    mask = np.repeat(aligned.mask[..., None], 3, axis=2)
+    error = np.sum(np.square(aligned.image - aligned.target)) / np.sum(mask)
+    similarity = structural_similarity(
+        aligned.target,
+        aligned.image,
+        data_range=1,
+        channel_axis=2,
+        gaussian_weights=True,
+        use_sample_covariance=False,
+        full=True,
+    )[1]
+    inner = np.s_[5:-5, 5:-5]
+    scores = aligned_scores(image, target)
+    assert scores.psnr == pytest.approx(10 * math.log10(1 / error), rel=1e-10)
+    expected = np.sum((similarity * mask)[inner]) / np.sum(mask[inner])
+    assert scores.ssim == pytest.approx(expected, rel=1e-10)
+    assert type(scores.psnr) is type(scores.ssim) is float
+
+
+def test_nothing_in_common_is_no_score(monkeypatch: pytest.MonkeyPatch):
+    mask = np.zeros((37, 31), bool)
+    mask[:5] = True
+    apart = Aligned(np.zeros((37, 31, 3)), np.zeros((37, 31, 3)), mask)
+    monkeypatch.setattr("dgunet_jax.metrics.aligned_scores.align", lambda image, target: apart)
+    with pytest.raises(UserError, match="nothing in common"):
+        aligned_scores(*small_pair())
+
+
+def test_pictures_that_cannot_be_aligned_are_refused():
+    with pytest.raises(UserError, match="a black picture cannot be aligned"):
+        aligned_scores(np.zeros_like(CAT), CAT)
+    for image in (np.full_like(CAT, 99), 255 - CAT):
+        with pytest.raises(UserError, match="ECC does not converge"):
+            aligned_scores(image, CAT)
+
+
+def test_what_is_not_a_pair_of_8_bit_colour_pictures_is_refused():
+    image, target = small_pair()
+    with pytest.raises(UserError, match="is defined on uint8 images; got float64"):
+        aligned_scores(image / 255, target / 255)
+    with pytest.raises(UserError, match=r"\(37, 31, 3\) and \(36, 31, 3\): they must be equal"):
+        aligned_scores(image, target[:-1])
+    with pytest.raises(UserError, match=r"needs RGB images \(H, W, 3\)"):
+        aligned_scores(image[..., 0], target[..., 0])
+    with pytest.raises(UserError, match="of 10×31 pixels: its 11×11 window needs at least 11×11"):
+        aligned_scores(image[:10], target[:10])
+
+
+def test_without_opencv_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(UserError, match=r"pip install 'dgunet_jax\[realblur\]'"):
+        aligned_scores(*small_pair())
