@@ -1,13 +1,20 @@
 """python -m dgunet_jax.main --config configs/quickstart.py --workdir DIR"""
 
+import faulthandler
+import os
 import signal
 import sys
+import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from dgunet_jax.training.config import TrainConfig
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the run.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints and results are written.")
@@ -18,6 +25,14 @@ _MODE = flags.DEFINE_enum(
     "train: or go on where the run in workdir stopped; evaluate: score its best checkpoint on the"
     " held-out pictures; dry_run: compile the step and tell what it costs.",
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "host:port of process 0, where several train together (JAX_COORDINATOR_ADDRESS), or auto on"
+    " Cloud TPU, Slurm and Open MPI.",
+)
+_PROCESSES = flags.DEFINE_integer("processes", None, "How many there are (JAX_NUM_PROCESSES).")
+_PROCESS = flags.DEFINE_integer("process", None, "Which this is, from 0 on (JAX_PROCESS_ID).")
 _CACHE = flags.DEFINE_bool("cache", True, "Keep compiled programs for the next start.")
 
 
@@ -27,16 +42,39 @@ def main(arguments: list[str]) -> int:
     try:
         settings = dict(_CONFIG.value or {})  # a file that failed to load says so here
     except OSError as error:
-        raise UserError(" ".join(str(error).split())) from error
+        raise UserError(one_line(error)) from error
     if not settings or (_WORKDIR.value is None and _MODE.value != "dry_run"):
         raise UserError("--config and --workdir are needed")
     from dgunet_jax.compilation import use_cache
+    from dgunet_jax.training import hosts
     from dgunet_jax.training.config import from_config_dict
 
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save otherwise
     use_cache(_CACHE.value)
     config = from_config_dict(settings)
+    if not hosts.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):
+        return _run_mode(config)
+    # When process 0 is gone, JAX says so and aborts; where the others were is of no use then.
+    faulthandler.disable()
+    status = 1
+    try:
+        status = _run_mode(config)
+        hosts.leave()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except hosts.PeerLost as error:
+        print(f"error: {error}", file=sys.stderr)
+    except Exception:
+        traceback.print_exc()
+    # JAX would wait for the others, which may never come, before it lets the process end.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _run_mode(config: "TrainConfig") -> int:
     if _MODE.value == "dry_run":
         from dgunet_jax.training.dry_run import compile_step
 
@@ -44,7 +82,7 @@ def main(arguments: list[str]) -> int:
         print("\n".join(cost.lines()))
         return 0
     workdir = Path(_WORKDIR.value or "")
-    from dgunet_jax.training import loop
+    from dgunet_jax.training import hosts, loop
 
     if _MODE.value == "evaluate":
         scores = loop.evaluate(config, workdir)
@@ -53,7 +91,8 @@ def main(arguments: list[str]) -> int:
         if ended.scores is None:
             return 128 + signal.SIGINT if ended.signal == signal.SIGINT else 0
         scores = ended.scores
-    print(f"PSNR input {scores.noisy:.2f} dB, restored {scores.restored:.2f} dB")
+    if hosts.is_first():
+        print(f"PSNR input {scores.noisy:.2f} dB, restored {scores.restored:.2f} dB")
     return 0
 
 
@@ -70,10 +109,10 @@ def _parse(arguments: list[str]) -> list[str]:
     try:
         return flags.FLAGS(arguments)
     except flags.Error as error:
-        raise UserError(" ".join(str(error).split())) from error
+        raise UserError(one_line(error)) from error
     except Exception as error:  # whatever the config file raises
-        message = " ".join(str(error).split())
-        raise UserError(f"--config cannot be used: {type(error).__name__}: {message}") from error
+        problem = f"{type(error).__name__}: {one_line(error)}"
+        raise UserError(f"--config cannot be used: {problem}") from error
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from dgunet_jax.errors import UserError
 from dgunet_jax.models.blocks import masked
 from dgunet_jax.models.config import BLOCK, DGUNetConfig
 from dgunet_jax.models.proximal import NUM_SCALES, Masks, Memory
+from dgunet_jax.models.recomputation import recomputed
 from dgunet_jax.models.stage import Shared, Stage
 from dgunet_jax.operators.gradient import Operator
 from dgunet_jax.operators.known import SamplingMatrix
@@ -90,10 +91,7 @@ class DGUNet(nn.Module):
         """
         x, y, masks = self.start(images, sizes)
         shared = self.shared(masks)
-        run = _run_stage(y, shared)
-        if self.config.remat:
-            run = nn.remat(run, prevent_cse=True)
-        x, memory = run(self.first, x, None)
+        x, memory = self._begin(x, y, shared)
         stages = [x[None]]
         if self.config.num_middle:
             x, memory, estimates = self._iterate(x, memory, y, shared)
@@ -101,6 +99,19 @@ class DGUNet(nn.Module):
         x, _ = self.last(x, memory, y, shared)
         stages = jnp.concatenate([*stages, x[None]])
         return Restored(image=stages[-1], stages=stages)
+
+    def _begin(self, x, y, shared):
+        """The first stage's estimate and memory."""
+        if not self.config.remat or self.is_initializing():
+            return self.first(x, None, y, shared)
+        if shared.operator is not None or shared.masks is not None:  # not all differentiable
+            return nn.remat(_run_stage(y, shared))(self.first, x, None)
+        stage, variables = self.first.unbind()
+
+        def run(x, variables, y, shared):
+            return stage.apply(variables, x, None, y, shared)
+
+        return recomputed(run)(x, variables, y, shared)
 
     def _iterate(self, x, memory, y, shared):
         """The middle stages: last estimate, last memory and all estimates."""

@@ -89,19 +89,26 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ReportConfig:
-    """How often the run speaks, is measured, drawn and saved, in steps."""
+    """How often the run speaks, is measured, drawn and saved, in steps.
+
+    Attributes:
+      profile_from: a step before which JAX's profiler starts; None: it does not.
+      profile_steps: for how many steps it runs.
+    """
 
     progress_every: int = 50
     evaluate_every: int = 1000
     pictures_every: int = 5000
     save_every: int = 1000
+    profile_from: int | None = None
+    profile_steps: int = 5
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
-                raise UserError(
-                    f"{field.name} is {getattr(self, field.name)}; it must be at least 1"
-                )
+            value = getattr(self, field.name)
+            least = 0 if field.name == "profile_from" else 1
+            if value is not None and value < least:
+                raise UserError(f"{field.name} is {value}; it must be at least {least}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,20 +6,21 @@ import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
 
-from dgunet_jax.models.network import DGUNet
+from dgunet_jax.models.network import DGUNet, abstract_params
 from dgunet_jax.training import flops
 from dgunet_jax.training.config import TrainConfig
-from dgunet_jax.training.loop import check_batch
+from dgunet_jax.training.preparing import check_batch
 from dgunet_jax.training.step import (
-    AXIS,
     Batch,
     TrainState,
+    divided,
     make_mesh,
     make_optimizer,
     make_train_step,
+    replicated,
     state_of,
 )
 
@@ -85,7 +86,7 @@ def compile_step(config: TrainConfig) -> tuple[Any, Cost]:
     model, optimizer = DGUNet(config.model), make_optimizer(config.optimizer)
     # The learning rate costs nothing, and needs the number of pictures.
     step = make_train_step(model, optimizer, lambda step: 1e-4, config.optimizer, mesh)
-    state, batch = _abstract(config, model, optimizer, mesh)
+    state, batch = _abstract(config, optimizer, mesh)
     begin = time.perf_counter()
     traced = step.trace(state, batch)
     compiled = traced.lower().compile()
@@ -105,27 +106,22 @@ def compile_step(config: TrainConfig) -> tuple[Any, Cost]:
     )
 
 
-def _abstract(
-    config: TrainConfig, model: DGUNet, optimizer: Any, mesh: jax.sharding.Mesh
-) -> tuple[TrainState, Batch]:
+def _abstract(config: TrainConfig, optimizer: Any, mesh: Mesh) -> tuple[TrainState, Batch]:
     """State and batch as shapes and shardings."""
-    network, patch = config.model, config.data.patch
+    patch, channels = config.data.patch, config.model.channels
 
-    def init(key):
-        images = jnp.zeros((1, network.multiple, network.multiple, network.channels))
-        return state_of(model.init(key, images)["params"], optimizer, config.optimizer)
-
-    def placed(tree: Any, *axes: str) -> Any:
-        sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+    def placed(tree: Any, sharding: NamedSharding) -> Any:
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
         )
 
-    images = jax.ShapeDtypeStruct(
-        (config.data.batch, patch, patch, network.channels), np.dtype(np.float32)
-    )
-    state = placed(jax.eval_shape(init, jax.random.key(0)))
-    return state, placed({"input": images, "target": images}, AXIS)
+    def first(params: Any) -> TrainState:
+        return state_of(params, optimizer, config.optimizer)
+
+    images = jax.ShapeDtypeStruct((config.data.batch, patch, patch, channels), np.dtype(np.float32))
+    state = jax.eval_shape(first, abstract_params(config.model))
+    batch = {"input": images, "target": images}
+    return placed(state, replicated(mesh)), placed(batch, divided(mesh))
 
 
 def collectives(program: str) -> list[Collective]:

@@ -7,6 +7,7 @@ import numpy as np
 from dgunet_jax.errors import UserError
 from dgunet_jax.training.config import GuardConfig
 from dgunet_jax.training.step import COLLAPSED_DB, VANISHED_GRADIENT, Metrics
+from dgunet_jax.wording import listed
 
 _MOST_FILES = 16
 
@@ -47,6 +48,4 @@ def check(
 
 
 def _names(files: Sequence[str]) -> str:
-    names = list(dict.fromkeys(files))
-    more = f" and {len(names) - _MOST_FILES} more" if len(names) > _MOST_FILES else ""
-    return ", ".join(names[:_MOST_FILES]) + more
+    return listed(list(dict.fromkeys(files)), _MOST_FILES)

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +10,16 @@ import jax
 import numpy as np
 
 from dgunet_jax import checkpoints
-from dgunet_jax.data.epochs import samples_per_epoch
-from dgunet_jax.data.pipeline import Pair, batch_names, training_batches, validation_pairs
-from dgunet_jax.data.sources import Source, open_source
+from dgunet_jax.data.pipeline import batch_names
 from dgunet_jax.errors import UserError
-from dgunet_jax.models.network import DGUNet
-from dgunet_jax.training import guard, provenance, validation
+from dgunet_jax.training import guard, hosts, provenance, validation
 from dgunet_jax.training.config import TrainConfig
 from dgunet_jax.training.lock import locked
+from dgunet_jax.training.preparing import Prepared, held_out_pairs
+from dgunet_jax.training.profiler import Profiler
 from dgunet_jax.training.saving import RunCheckpoints
-from dgunet_jax.training.schedule import resolve
-from dgunet_jax.training.step import (
-    AXIS,
-    Metrics,
-    TrainState,
-    init_state,
-    make_mesh,
-    make_optimizer,
-    make_train_step,
-    state_of,
-)
-from dgunet_jax.training.stopping import stop_signals
+from dgunet_jax.training.step import Metrics, make_train_step
+from dgunet_jax.training.stopping import Stop, stop_signals
 from dgunet_jax.training.watch import Progress, Recorder, scalars_of
 
 _SHOWN = 2  # held-out pictures in the final comparison
@@ -56,103 +45,147 @@ def train(config: TrainConfig, workdir: Path) -> Ended:
 
     Writes checkpoints, metrics (JSON lines and TensorBoard events) and `run.json` while it runs,
     and at the end `model.safetensors`, `comparison.png` and `stages.png`. SIGTERM and SIGINT write
-    a checkpoint and end it.
+    a checkpoint and end it. Processes that have joined (`hosts.join`) train together; they share
+    `workdir`, and the first one writes.
 
     Raises:
       UserError: settings that do not fit each other or this machine; pictures that cannot be read;
         a place that cannot be written or is in use; a run that has died (`guard.DeadRun`).
+      hosts.PeerLost: another process is gone.
     """
-    mesh = make_mesh()
-    check_batch(config, mesh.size)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(locked(workdir))
-        stop = stack.enter_context(stop_signals())
-        pairs_in_folders = config.data.sigma is None
-        source = open_source(
-            config.data.train, pairs=pairs_in_folders, cache_bytes=config.data.cache_bytes
+        stack.enter_context(hosts.lost_peers())
+        with hosts.all_or_none():
+            if hosts.is_first():
+                stack.enter_context(locked(workdir))
+            prepared = Prepared.of(config)
+        run = _Run(prepared, workdir, stack.enter_context(stop_signals()), stack)
+        with hosts.lost_peers():  # before checkpoints are waited for
+            return run.finish()
+
+
+class _Run:
+    """A run from its beginning, or its newest checkpoint, to its end."""
+
+    def __init__(self, prepared: Prepared, workdir: Path, stop: Stop, stack: contextlib.ExitStack):
+        config, schedule, mesh = prepared.config, prepared.schedule, prepared.mesh
+        self._config, self._prepared, self._workdir, self._stop = config, prepared, workdir, stop
+        self._progress = Progress(
+            schedule.steps, config.report.progress_every, silent=not hosts.is_first()
         )
-        pairs = _held_out_pairs(config)
-        samples = samples_per_epoch(len(source), config.data)
-        schedule = resolve(config.optimizer, samples, config.data.batch)
-        model, optimizer = DGUNet(config.model), make_optimizer(config.optimizer)
-        progress = Progress(schedule.steps, config.report.progress_every)
-        say = progress.say
+        say = self._progress.say
         say(f"{mesh.size} device(s), {schedule.steps} steps, {schedule.steps_per_epoch:g} an epoch")
         say("compiling …")
-        state = _first_state(config, model, optimizer, mesh)
-        saved = RunCheckpoints(workdir, config.model, _settings(config))
-        stack.callback(saved.close)
-        if (restored := saved.restore_newest(state)) is not None:
-            state = restored
-            say(f"going on from step {int(state.step)}")
-        step = int(state.step)
-        recorder = stack.enter_context(Recorder(workdir, step))
-        provenance.record(workdir, config)
-        step_fn = make_train_step(model, optimizer, schedule.rate, config.optimizer, mesh)
-        batches = _on_devices(config, source, step, mesh)
-        scores: validation.Scores | None = None
-        saved_step = step if step else -1
+        self._state = prepared.first_state()
+        self._saved = stack.enter_context(RunCheckpoints(workdir, config.model, _settings(config)))
+        if (restored := self._saved.restore_newest(self._state)) is not None:
+            self._state = restored
+            say(f"going on from step {int(restored.step)}")
+        self._step = int(self._state.step)
+        self._saved_step = self._step if self._step else -1
+        self._scores: validation.Scores | None = None  # of the weights as they are now
+        self._recorder: Recorder | None = None
+        if hosts.is_first():
+            self._recorder = stack.enter_context(Recorder(workdir, self._step))
+            provenance.record(workdir, config)
+        self._profiler = stack.enter_context(Profiler(workdir, config.report))
+        self._batches = prepared.batches(self._step)
+        self._step_fn = make_train_step(
+            prepared.model, prepared.optimizer, schedule.rate, config.optimizer, mesh
+        )
 
-        def evaluate() -> validation.Scores:
-            scores = validation.validate(model, state.weights, pairs)
-            say(f"step {step}: held out {scores.restored:.2f} dB, input {scores.noisy:.2f} dB")
-            recorder.write(step, _held_out(scores))
-            return scores
-
-        def save() -> None:
-            nonlocal saved_step
-            if saved_step != step:
-                saved.save(state, scores.restored if scores is not None else None)
-                saved_step = step
-
-        def look(metrics: Metrics, step: int) -> None:
-            guard.check(config.guard, metrics, step, names)
-            progress.show(step, metrics)
-            if step % config.report.progress_every == 0:
-                recorder.write(step, scalars_of(metrics))
-
-        def names(step: int) -> Sequence[str]:
-            return batch_names(source, config.data, step - 1)
-
-        waiting: Metrics | None = None  # of the step before, which is read while this one runs
+    def finish(self) -> Ended:
+        """Trains until the end or until asked to stop."""
         try:
-            if step == 0:
-                scores = evaluate()
-            while step < schedule.steps and not stop:
-                state, metrics = step_fn(state, next(batches))
-                step, scores = step + 1, None
-                if waiting is not None:
-                    look(waiting, step - 1)
-                waiting = metrics
-                last = step == schedule.steps
-                due = {
-                    name: last or step % getattr(config.report, f"{name}_every") == 0
-                    for name in ("evaluate", "pictures", "save")
-                }
-                if any(due.values()) or stop:
-                    look(waiting, step)
-                    waiting = None
-                if due["evaluate"]:
-                    scores = evaluate()
-                if due["pictures"]:
-                    shown = validation.strip(model, state.weights, pairs[0])
-                    recorder.draw(step, "stages", shown)
-                if due["save"] or stop:
-                    save()
+            stopped = self._train()
         except guard.DeadRun:
             raise
         except UserError:
-            save()  # what has been learned until now
+            if jax.process_count() == 1:  # all would have to be here
+                self._save()  # what has been learned until now
             raise
-        if step < schedule.steps:
-            save()
-            say(f"stopped at step {step}; the same command goes on from there")
-            return Ended(step, None, stop.signal)
-        if scores is None:  # it was complete before
-            scores = evaluate()
-        for path in _finish(model, state, pairs[:_SHOWN], workdir):
-            say(f"wrote {path}")
-    return Ended(step, scores)
+        if stopped and self._step < self._prepared.schedule.steps:
+            self._save()
+            self._progress.say(f"stopped at step {self._step}; the same command goes on from there")
+            return Ended(self._step, None, self._stop.signal)
+        scores = self._scores or self._evaluate()  # it may have been complete before
+        for path in self._write_results():
+            self._progress.say(f"wrote {path}")
+        return Ended(self._step, scores)
+
+    def _train(self) -> bool:
+        """Steps until the end; True if asked to stop."""
+        report, stopped = self._config.report, False
+        waiting: Metrics | None = None  # of the step before, which is read while this one runs
+        if self._step == 0:
+            self._scores = self._evaluate()
+        while self._step < self._prepared.schedule.steps and not stopped:
+            self._profiler.before(self._step)
+            self._state, metrics = self._step_fn(self._state, next(self._batches))
+            self._step, self._scores = self._step + 1, None
+            if waiting is not None:
+                self._look(waiting, self._step - 1)
+            waiting = metrics
+            stopped = self._stop.asked(self._step)
+            last = self._step == self._prepared.schedule.steps
+            due = {
+                name: last or self._step % every == 0
+                for name, every in (
+                    ("evaluate", report.evaluate_every),
+                    ("pictures", report.pictures_every),
+                    ("save", report.save_every),
+                )
+            }
+            if any(due.values()) or stopped:
+                self._look(waiting, self._step)
+                waiting = None
+            if due["evaluate"]:
+                self._scores = self._evaluate()
+            if due["pictures"]:
+                self._draw()
+            if due["save"]:
+                self._save()
+        return stopped
+
+    def _look(self, metrics: Metrics, step: int) -> None:
+        guard.check(self._config.guard, metrics, step, self._names)
+        self._progress.show(step, metrics)
+        if self._recorder is not None and step % self._config.report.progress_every == 0:
+            self._recorder.write(step, scalars_of(metrics))
+
+    def _names(self, step: int) -> Sequence[str]:
+        """Of the files in the batch of a step, counted from 1."""
+        return batch_names(self._prepared.source, self._config.data, step - 1)
+
+    def _evaluate(self) -> validation.Scores:
+        weights = hosts.local(self._state.weights)
+        scores = validation.validate(self._prepared.model, weights, self._prepared.held_out)
+        self._progress.say(
+            f"step {self._step}: held out {scores.restored:.2f} dB, input {scores.noisy:.2f} dB"
+        )
+        if self._recorder is not None:
+            self._recorder.write(self._step, _held_out(scores))
+        return scores
+
+    def _draw(self) -> None:
+        if self._recorder is not None:
+            weights = hosts.local(self._state.weights)
+            shown = validation.strip(self._prepared.model, weights, self._prepared.held_out[0])
+            self._recorder.draw(self._step, "stages", shown)
+
+    def _save(self) -> None:
+        if self._saved_step != self._step:
+            self._saved.save(self._state, self._scores.restored if self._scores else None)
+            self._saved_step = self._step
+
+    def _write_results(self) -> list[Path]:
+        if not hosts.is_first():
+            return []
+        model, weights = self._prepared.model, hosts.local(self._state.weights)
+        final = self._workdir / "model.safetensors"
+        checkpoints.save(final, model, {"params": jax.tree.map(np.asarray, weights)})
+        shown = self._prepared.held_out[:_SHOWN]
+        return [final, *validation.show(model, weights, shown, self._workdir)]
 
 
 def evaluate(config: TrainConfig, workdir: Path) -> validation.Scores:
@@ -162,25 +195,7 @@ def evaluate(config: TrainConfig, workdir: Path) -> validation.Scores:
       UserError: there is none, or the pictures cannot be read.
     """
     model, variables = checkpoints.load(workdir)
-    return validation.validate(model, variables["params"], _held_out_pairs(config))
-
-
-def check_batch(config: TrainConfig, devices: int) -> None:
-    """Raises a UserError unless the batch can be divided; it says what to change."""
-    batch, parts = config.data.batch, config.optimizer.accumulate
-    if batch % (devices * parts):
-        fits = max(1, batch // (devices * parts)) * devices * parts
-        raise UserError(
-            f"batch is {batch}; it must be a multiple of {devices * parts} ({devices} devices times"
-            f" accumulate {parts}): {fits}, or change accumulate or the devices"
-        )
-
-
-def _held_out_pairs(config: TrainConfig) -> list[Pair]:
-    pairs = config.data.sigma is None
-    # Read once and kept as they are, so that a cache would hold them twice.
-    source = open_source(config.data.validation, pairs=pairs, cache_bytes=0)
-    return list(validation_pairs(source, config.data))
+    return validation.validate(model, variables["params"], held_out_pairs(config))
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
@@ -195,57 +210,6 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
     return settings
 
 
-def _first_state(
-    config: TrainConfig, model: DGUNet, optimizer: Any, mesh: jax.sharding.Mesh
-) -> TrainState:
-    if config.init_from is None:
-        return init_state(model, optimizer, mesh, config.optimizer)
-    found, variables = checkpoints.load(Path(config.init_from))
-    given = dataclasses.replace(
-        found.config,
-        num_stages=config.model.num_stages
-        if found.config.share_middle
-        else found.config.num_stages,
-        **{name: getattr(config.model, name) for name in ("dtype", "unroll", "remat")},
-    )
-    if given != config.model:
-        raise UserError(
-            f"{config.init_from}: is another network than the config's model;"
-            f" it is {checkpoints.config_to_json(found.config)}"
-        )
-    replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    params = jax.device_put(variables["params"], replicated)
-    first = jax.jit(
-        lambda params: state_of(params, optimizer, config.optimizer), out_shardings=replicated
-    )
-    return first(params)
-
-
-def _on_devices(
-    config: TrainConfig, source: Source, step: int, mesh: jax.sharding.Mesh
-) -> Iterator[dict[str, jax.Array]]:
-    """The batches from a step on, divided among the devices."""
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
-    batches = training_batches(
-        source,
-        config.data,
-        start_step=step,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-    for batch in batches:
-        yield {
-            name: jax.make_array_from_process_local_data(sharding, part)
-            for name, part in batch.items()
-        }
-
-
 def _held_out(scores: validation.Scores) -> dict[str, float]:
     stages = {f"held_out/stage_{k}": psnr for k, psnr in enumerate(scores.stages, 1)}
     return {"held_out/input": scores.noisy} | stages
-
-
-def _finish(model: DGUNet, state: TrainState, pairs: Sequence[Pair], workdir: Path) -> list[Path]:
-    final = workdir / "model.safetensors"
-    checkpoints.save(final, model, {"params": jax.tree.map(np.asarray, state.weights)})
-    return [final, *validation.show(model, state.weights, pairs, workdir)]

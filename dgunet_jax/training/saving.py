@@ -6,16 +6,17 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from dgunet_jax import checkpoints
-from dgunet_jax.errors import UserError
+from dgunet_jax.errors import UserError, one_line
 from dgunet_jax.models.config import DGUNetConfig
+from dgunet_jax.training import hosts
 from dgunet_jax.training.step import TrainState
 
 _WORST = -1e9  # dB; JSON knows no infinity
@@ -63,10 +64,9 @@ class RunCheckpoints:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
+        # A copy: the next step reuses the memory while the checkpoint is being written.
+        state = _copy(state)
         training = _training(state)
-        if jax.process_count() == 1:
-            # A copy: the next step reuses the memory while the checkpoint is being written.
-            state, training = jax.tree.map(np.asarray, (state, training))
         model = checkpoints.describe(self._config, state.weights)
         model["training"] = {"checksums": _checksums(training), "settings": self._settings}
         score = psnr if psnr is not None and math.isfinite(psnr) else _WORST
@@ -100,18 +100,24 @@ class RunCheckpoints:
                 return self._restore(step, state)
             except _Damaged as error:
                 path = self._folder / str(step)
-                print(f"{path}: is damaged ({error}); removed", file=sys.stderr, flush=True)
+                if hosts.is_first():
+                    print(f"{path}: is damaged ({error}); removed", file=sys.stderr, flush=True)
                 self._remove(step)
         if steps:
             raise UserError(f"{self._folder}: all checkpoints are damaged; start in a new workdir")
         return None
 
-    def close(self) -> None:
-        """Waits until everything is written.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """Waits until everything is written, unless a process is gone that takes part in it.
 
         Raises:
           UserError: it could not be.
         """
+        if kind is not None and issubclass(kind, hosts.PeerLost):
+            return
         try:
             self._manager.wait_until_finished()
         except OSError as error:
@@ -120,8 +126,10 @@ class RunCheckpoints:
             self._manager.close()
 
     def _remove(self, step: int) -> None:
-        if jax.process_index() == 0:
+        hosts.wait_for_all(f"all have read {step}")
+        if hosts.is_first():
             shutil.rmtree(self._folder / str(step))
+        hosts.wait_for_all(f"{step} is removed")
         self._manager.reload()
 
     def _restore(self, step: int, state: TrainState) -> TrainState:
@@ -132,7 +140,7 @@ class RunCheckpoints:
             config = checkpoints.config_from_json(model["config"])
             settings = model["training"]["settings"]
         except Exception as error:  # Orbax raises errors of many kinds on a damaged checkpoint
-            raise _Damaged(_one_line(error)) from error
+            raise _Damaged(one_line(error)[:200]) from error
         if config != self._config:
             raise UserError(
                 f"{path}: was trained with another model config; choose another workdir"
@@ -157,7 +165,7 @@ class RunCheckpoints:
                 ),
             )
         except Exception as error:
-            raise _Damaged(_one_line(error)) from error
+            raise _Damaged(one_line(error)[:200]) from error
         weights, training = items["params"], items["training"]
         expected = model["checksums"], model["training"]["checksums"]
         if (checkpoints.checksums(weights), _checksums(training)) != expected:
@@ -173,6 +181,11 @@ class RunCheckpoints:
 
 class _Damaged(Exception):
     pass
+
+
+@jax.jit
+def _copy(state: TrainState) -> TrainState:
+    return jax.tree.map(jnp.copy, state)
 
 
 _COUNTS = ("step", "skipped", "skipped_in_row", "collapsed_in_row")
@@ -196,9 +209,5 @@ def _score(metrics: Any) -> float:
     return metrics["psnr"]
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
 def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path}: cannot be written: {error.strerror or _one_line(error)}")
+    return UserError(f"{path}: cannot be written: {error.strerror or one_line(error)[:200]}")

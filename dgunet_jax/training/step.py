@@ -96,6 +96,16 @@ def make_mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
 
 
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Whole on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def divided(mesh: Mesh) -> NamedSharding:
+    """Each device its share of the batch."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
 def init_state(
     model: DGUNet, optimizer: optax.GradientTransformation, mesh: Mesh, config: OptimizerConfig
 ) -> TrainState:
@@ -106,8 +116,7 @@ def init_state(
         images = jnp.zeros((1, network.multiple, network.multiple, network.channels))
         return state_of(model.init(key, images)["params"], optimizer, config)
 
-    replicated = NamedSharding(mesh, PartitionSpec())
-    return jax.jit(init, out_shardings=replicated)(jax.random.key(config.seed))
+    return jax.jit(init, out_shardings=replicated(mesh))(jax.random.key(config.seed))
 
 
 def state_of(

@@ -1,39 +1,62 @@
 """Being asked to stop."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from types import FrameType
 
+import jax
+from jax.experimental import multihost_utils
+
 
 class Stop:
-    """Remembers the first signal that asked to stop.
+    """Tells when a run was asked to stop.
 
     Attributes:
-      signal: its number, or None.
+      signal: that asked, or None.
     """
 
     def __init__(self):
         self.signal: int | None = None
 
-    def __bool__(self) -> bool:
+    def asked(self, step: int) -> bool:
+        """Whether to stop after a step; to be called after every one."""
+        return self.signal is not None
+
+
+class _CommonStop(Stop):
+    """JAX hears SIGTERM in every process and finds a step that none of them is beyond yet."""
+
+    def asked(self, step: int) -> bool:
+        if multihost_utils.reached_preemption_sync_point(step):
+            self.signal = signal.SIGTERM
         return self.signal is not None
 
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Within the block SIGTERM and SIGINT set the flag instead of ending the process.
+    """Within the block SIGTERM and SIGINT ask to stop instead of ending the process.
 
-    A second SIGINT ends it after all.
+    A second SIGINT ends it after all. If there are several processes, all stop after the same step
+    when one of them is asked.
     """
-    stop = Stop()
+    alone = jax.process_count() == 1
+    stop = Stop() if alone else _CommonStop()
+    interrupted = False
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop and number == signal.SIGINT:
+        nonlocal interrupted
+        if interrupted and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.signal = stop.signal or number
+        interrupted = interrupted or number == signal.SIGINT
+        if alone:
+            stop.signal = stop.signal or number
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = (signal.SIGTERM, signal.SIGINT) if alone else (signal.SIGINT,)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield stop
     finally:

@@ -5,13 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from jax.sharding import AxisType, Mesh
 from numpy.typing import NDArray
 
 from dgunet_jax.data.pipeline import Pair
+from dgunet_jax.images.strips import side_by_side
 from dgunet_jax.metrics.psnr import psnr
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.restoration.restorer import Restorer
+from dgunet_jax.training import hosts
 
 _GAP = 4  # white pixels between pictures side by side
 
@@ -34,24 +38,29 @@ class Scores:
 
 
 def validate(model: DGUNet, params: Mapping[str, Any], pairs: Sequence[Pair]) -> Scores:
-    """Restores pictures and scores every stage: RGB PSNR, clamped and not rounded."""
-    noisy = [psnr(pair["input"].clip(0, 1), pair["target"]) for pair in pairs]
-    stages: list[list[float]] = [[]] * len(pairs)
-    restorer = Restorer(model, {"params": params})
-    schedule = restorer.schedule(pair["input"].shape[:2] for pair in pairs)
-    inputs = ((i, pair["input"]) for i, pair in enumerate(pairs))
-    for i, estimates in restorer.each(inputs, schedule, stages=True):
-        stages[i] = [psnr(estimate.clip(0, 1), pairs[i]["target"]) for estimate in estimates]
-    means = np.mean(stages, axis=0).tolist()
-    return Scores(noisy=float(np.mean(noisy)), stages=tuple(means))
+    """Restores pictures and scores every stage: RGB PSNR, clamped and not rounded.
+
+    Processes, and the devices of each, share the pictures.
+    """
+    scores = np.zeros((len(pairs), 1 + model.config.num_stages))
+    own = range(jax.process_index(), len(pairs), jax.process_count())
+    if own:
+        devices = jax.local_devices()[: len(own)]
+        mesh = Mesh(devices, ("batch",), axis_types=(AxisType.Auto,)) if devices[1:] else None
+        restorer = Restorer(model, {"params": params}, mesh=mesh)
+        schedule = restorer.schedule(pairs[i]["input"].shape[:2] for i in own)
+        inputs = ((i, pairs[i]["input"]) for i in own)
+        for i, estimates in restorer.each(inputs, schedule, stages=True):
+            shown = [pairs[i]["input"], *estimates]
+            scores[i] = [psnr(image.clip(0, 1), pairs[i]["target"]) for image in shown]
+    noisy, *stages = hosts.gathered(scores).sum(axis=0).mean(axis=0).tolist()
+    return Scores(noisy=noisy, stages=tuple(stages))
 
 
 def strip(model: DGUNet, params: Mapping[str, Any], pair: Pair) -> NDArray[np.float32]:
     """A held-out input, every estimate and the target side by side."""
     estimates = Restorer(model, {"params": params}).stages(pair["input"])
-    images = [pair["input"], *estimates, pair["target"]]
-    gap = np.ones((images[0].shape[0], _GAP, images[0].shape[2]), np.float32)
-    return np.concatenate([part for image in images for part in (gap, image)][1:], axis=1)
+    return side_by_side([pair["input"], *estimates, pair["target"]], _GAP)
 
 
 def show(

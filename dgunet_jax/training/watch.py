@@ -109,10 +109,11 @@ class Progress:
     Args:
       steps: of the whole run.
       every: steps between lines.
+      silent: say nothing, as one of several processes does.
     """
 
-    def __init__(self, steps: int, every: int):
-        self._steps, self._every = steps, every
+    def __init__(self, steps: int, every: int, silent: bool = False):
+        self._steps, self._every, self._silent = steps, every, silent
         self._terminal = sys.stderr.isatty()
         self._open = False  # whether there is a line to be renewed
         self._began: tuple[float, int] | None = None
@@ -122,7 +123,7 @@ class Progress:
         # The rate is that of the steps after the first, so that compiling does not count.
         if self._began is None:
             self._began = time.monotonic(), step
-        if not self._terminal and step % self._every and step != self._steps:
+        if self._silent or (not self._terminal and step % self._every and step != self._steps):
             return
         line = f"step {step}/{self._steps}  loss {float(np.sum(metrics.losses)):.4f}"
         line += f"  {float(metrics.psnr[-1]):.2f} dB (input {float(metrics.input_psnr):.2f})"
@@ -138,6 +139,8 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Prints a line that stays."""
+        if self._silent:
+            return
         if self._open:
             print(file=sys.stderr)
             self._open = False

@@ -15,6 +15,7 @@ from dgunet_jax.training import loop
 from dgunet_jax.training.config import from_config_dict
 from dgunet_jax.training.guard import DeadRun
 from dgunet_jax.training.lock import locked
+from dgunet_jax.training.preparing import check_batch
 from tests.small import equal, network
 
 # Orbax leaves tasks behind that end with an exception when an array is damaged.
@@ -187,4 +188,4 @@ def test_a_workdir_that_cannot_be_written(tmp_path):
 def test_a_batch_that_cannot_be_divided_says_what_would():
     config = settings(data={"batch": 12}, optimizer={"accumulate": 2})
     with pytest.raises(UserError, match=r"multiple of 8 \(4 devices times accumulate 2\): 8, or"):
-        loop.check_batch(config, devices=4)
+        check_batch(config, devices=4)

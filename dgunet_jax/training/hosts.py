@@ -1,0 +1,148 @@
+"""Several processes, on one or many hosts, that train one network together."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from dgunet_jax.errors import UserError, one_line
+
+_NAMES = (
+    "--coordinator (JAX_COORDINATOR_ADDRESS)",
+    "--processes (JAX_NUM_PROCESSES)",
+    "--process (JAX_PROCESS_ID)",
+)
+_PATIENCE = 60  # seconds without a sign of life after which a process counts as lost
+
+
+class PeerLost(RuntimeError):
+    """Another process of the run has died or cannot be reached."""
+
+
+def join(
+    coordinator: str | None = None, processes: int | None = None, process: int | None = None
+) -> bool:
+    """Joins the processes that train together; to be called before JAX does anything.
+
+    Args:
+      coordinator: host:port at which process 0 is reached.
+      processes: how many there are.
+      process: which of them this is, from 0 on. What is None is taken from the environment:
+        `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES`, `JAX_PROCESS_ID`. "auto" as coordinator
+        asks JAX, which knows Cloud TPU, Slurm and Open MPI.
+
+    Returns:
+      Whether there is anybody to join: False if neither arguments nor environment tell of any.
+
+    Raises:
+      UserError: something is missing or out of range, or the others cannot be reached.
+    """
+    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    found = (
+        coordinator,
+        os.environ.get("JAX_NUM_PROCESSES") if processes is None else processes,
+        os.environ.get("JAX_PROCESS_ID") if process is None else process,
+    )
+    if all(value is None for value in found):
+        return False
+    arguments: dict[str, Any] = {}
+    if coordinator != "auto":
+        if missing := [name for name, v in zip(_NAMES, found, strict=True) if v is None]:
+            raise UserError(f"processes that train together need {' and '.join(missing)} too")
+        count, number = _numbers(found[1:])
+        arguments = {
+            "coordinator_address": _address(coordinator or ""),
+            "num_processes": count,
+            "process_id": number,
+            "cluster_detection_method": "deactivate",
+        }
+    try:
+        jax.distributed.initialize(heartbeat_timeout_seconds=_PATIENCE, **arguments)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"the processes cannot join: {one_line(error)}") from error
+    return True
+
+
+def leave() -> None:
+    """Waits until all processes have ended their work."""
+    jax.distributed.shutdown()
+
+
+def is_first() -> bool:
+    """Whether this process is the one that speaks and writes for all."""
+    return jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def all_or_none() -> Iterator[None]:
+    """A block that no process leaves unless all can.
+
+    Raises:
+      UserError: of this process, or if there is none, one that names those that have one.
+    """
+    problem: UserError | None = None
+    try:
+        yield
+    except UserError as error:
+        problem = error
+    failed = gathered(np.array([problem is not None]))[:, 0]
+    if problem is not None:
+        raise problem
+    if failed.any():
+        names = ", ".join(str(i) for i in np.flatnonzero(failed))
+        raise UserError(f"process {names} cannot begin and says why; so this one does not either")
+
+
+@contextlib.contextmanager
+def lost_peers() -> Iterator[None]:
+    """A block in which what JAX raises for a process that is gone becomes a `PeerLost`."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
+            raise
+        raise PeerLost(
+            f"process {jax.process_index()} of {jax.process_count()}: another process of this run"
+            " is gone; start all of them again with the same command, which goes on from the"
+            f" newest checkpoint ({one_line(error)[:200]})"
+        ) from error
+
+
+def gathered(array: np.ndarray) -> np.ndarray:
+    """What each process has, stacked: (processes, *shape)."""
+    if jax.process_count() == 1:
+        return array[None]
+    return np.asarray(multihost_utils.process_allgather(array))
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when every process has come here."""
+    multihost_utils.sync_global_devices(name)
+
+
+def local(tree: Any) -> Any:
+    """Arrays that every device holds whole, as this process's first device holds them."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise UserError(f"the coordinator is {text!r}; it must be host:port, or auto")
+    return text
+
+
+def _numbers(found: Sequence[Any]) -> tuple[int, int]:
+    try:
+        count, number = (int(value) for value in found)
+    except ValueError as error:
+        raise UserError(f"{' and '.join(_NAMES[1:])}: {one_line(error)}") from error
+    if not 0 <= number < count:
+        raise UserError(
+            f"the process is {number} of {count}; it must be at least 0 and below their number"
+        )
+    return count, number

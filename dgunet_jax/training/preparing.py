@@ -1,0 +1,136 @@
+"""What a run needs before its first step."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from dgunet_jax import checkpoints
+from dgunet_jax.data.epochs import samples_per_epoch
+from dgunet_jax.data.pipeline import Pair, training_batches, validation_pairs
+from dgunet_jax.data.sources import Source, open_source
+from dgunet_jax.errors import UserError
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.training.config import TrainConfig
+from dgunet_jax.training.schedule import Schedule, resolve
+from dgunet_jax.training.step import (
+    TrainState,
+    divided,
+    init_state,
+    make_mesh,
+    make_optimizer,
+    replicated,
+    state_of,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What a config and its pictures come to, before anything is computed.
+
+    Attributes:
+      mesh: all devices of all processes.
+      source: of the training pictures.
+      held_out: the pairs of validation.
+      given: weights to begin with; None: random ones.
+    """
+
+    config: TrainConfig
+    mesh: Mesh
+    source: Source
+    held_out: list[Pair]
+    schedule: Schedule
+    model: DGUNet
+    optimizer: optax.GradientTransformation
+    given: Any
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Self:
+        """Opens what the config names.
+
+        Raises:
+          UserError: settings that do not fit each other or this machine; pictures or a checkpoint
+            that cannot be read.
+        """
+        data = config.data
+        mesh = make_mesh()
+        check_batch(config, mesh.size)
+        source = open_source(data.train, pairs=data.sigma is None, cache_bytes=data.cache_bytes)
+        return cls(
+            config,
+            mesh,
+            source,
+            held_out_pairs(config),
+            resolve(config.optimizer, samples_per_epoch(len(source), data), data.batch),
+            DGUNet(config.model),
+            make_optimizer(config.optimizer),
+            None if config.init_from is None else _given(config, Path(config.init_from)),
+        )
+
+    def first_state(self) -> TrainState:
+        """The state before the first step, on all devices."""
+        config, everywhere = self.config.optimizer, replicated(self.mesh)
+        if self.given is None:
+            return init_state(self.model, self.optimizer, self.mesh, config)
+        first = jax.jit(
+            lambda params: state_of(params, self.optimizer, config), out_shardings=everywhere
+        )
+        return first(jax.device_put(self.given, everywhere))
+
+    def batches(self, step: int) -> Iterator[dict[str, jax.Array]]:
+        """The batches from a step on, divided among the devices."""
+        sharding = divided(self.mesh)
+        batches = training_batches(
+            self.source,
+            self.config.data,
+            start_step=step,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        for batch in batches:
+            yield {
+                name: jax.make_array_from_process_local_data(sharding, part)
+                for name, part in batch.items()
+            }
+
+
+def check_batch(config: TrainConfig, devices: int) -> None:
+    """Raises a UserError unless the batch can be divided; it says what to change."""
+    batch, parts = config.data.batch, config.optimizer.accumulate
+    if batch % (devices * parts):
+        fits = max(1, batch // (devices * parts)) * devices * parts
+        raise UserError(
+            f"batch is {batch}; it must be a multiple of {devices * parts} ({devices} devices times"
+            f" accumulate {parts}): {fits}, or change accumulate or the devices"
+        )
+
+
+def held_out_pairs(config: TrainConfig) -> list[Pair]:
+    """The pairs of validation, read."""
+    pairs = config.data.sigma is None
+    # Read once and kept as they are, so that a cache would hold them twice.
+    source = open_source(config.data.validation, pairs=pairs, cache_bytes=0)
+    return list(validation_pairs(source, config.data))
+
+
+def _given(config: TrainConfig, path: Path) -> Any:
+    """The weights of a checkpoint to begin with."""
+    found, variables = checkpoints.load(path)
+    given = dataclasses.replace(
+        found.config,
+        num_stages=config.model.num_stages
+        if found.config.share_middle
+        else found.config.num_stages,
+        **{name: getattr(config.model, name) for name in ("dtype", "unroll", "remat")},
+    )
+    if given != config.model:
+        raise UserError(
+            f"{path}: is another network than the config's model;"
+            f" it is {checkpoints.config_to_json(found.config)}"
+        )
+    return jax.tree.map(np.asarray, variables["params"])

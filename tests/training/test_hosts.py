@@ -1,0 +1,184 @@
+"""Two processes that train together over the loopback interface."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+import dgunet_jax
+from dgunet_jax import UserError
+from dgunet_jax.training import hosts
+from tests.small import network
+
+_STEPS = 24
+_SETTINGS = (
+    "--config.data.batch=8",
+    f"--config.optimizer.steps={_STEPS}",
+    "--config.report.progress_every=1",
+    "--config.report.evaluate_every=8",
+    "--config.report.save_every=4",
+)
+
+
+class Runs:
+    """Starts the toy run in one process or two."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self._start = folder / "start.safetensors"
+        dgunet_jax.save(self._start, *network(width=4, growth=2, last_growth=2, num_stages=2))
+
+    def start(self, workdir, *, processes=1, devices=1, more=()):
+        environment = os.environ | {
+            "JAX_ENABLE_COMPILATION_CACHE": "true",
+            "JAX_COMPILATION_CACHE_DIR": str(self.folder / f"cache{processes}_{devices}"),
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        }
+        if processes > 1:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                address = f"127.0.0.1:{free.getsockname()[1]}"
+            environment |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(processes)}
+        words = [sys.executable, "-m", "dgunet_jax.main", "--config", "tests/training/toy.py"]
+        words += ["--workdir", str(self.folder / workdir), f"--config.init_from={self._start}"]
+        return [
+            subprocess.Popen(
+                [*words, *_SETTINGS, *more, *([f"--process={i}"] if processes > 1 else [])],
+                env=environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            for i in range(processes)
+        ]
+
+    def finish(self, workdir, **how):
+        started = self.start(workdir, **how)
+        said = [process.communicate()[0] for process in started]
+        assert [process.returncode for process in started] == [0] * len(started), said
+        return said
+
+    def scalars(self, workdir, name):
+        lines = (self.folder / workdir / "metrics.jsonl").read_text().splitlines()
+        found = {line["step"]: line[name] for line in map(json.loads, lines) if name in line}
+        return np.array([found[step] for step in sorted(found)])
+
+    def weights(self, workdir):
+        _, variables = dgunet_jax.load(self.folder / workdir / "model.safetensors")
+        return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(variables)])
+
+    def wait_for(self, path, processes):
+        while not (self.folder / path).exists():
+            assert all(process.poll() is None for process in processes)
+            time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return Runs(tmp_path_factory.mktemp("hosts"))
+
+
+@pytest.fixture(scope="module")
+def alone(runs):
+    """What one process with one device ends with."""
+    runs.finish("alone")
+    return runs.weights("alone")
+
+
+@pytest.fixture(scope="module")
+def killed(runs):
+    """A run of two processes whose second was killed, and what the first said then."""
+    first, second = runs.start("killed", processes=2)
+    runs.wait_for("killed/checkpoints/4", [first, second])
+    second.send_signal(signal.SIGKILL)
+    said, _ = first.communicate()
+    second.communicate()
+    return first.returncode, said
+
+
+def close(weights, expected):
+    return np.linalg.norm(weights - expected) < 1e-4 * np.linalg.norm(expected)
+
+
+def test_two_processes_compute_what_one_does(runs, alone):
+    first, second = runs.finish("two", processes=2)
+    for name in ("loss", "gradient_norm"):
+        ours, expected = (runs.scalars(run, name) for run in ("two", "alone"))
+        assert len(ours) == _STEPS
+        np.testing.assert_allclose(ours[:4], expected[:4], rtol=2e-5)
+    ours, expected = (runs.scalars(run, "held_out/stage_2") for run in ("two", "alone"))
+    np.testing.assert_allclose(ours, expected, atol=1e-3)
+    assert close(runs.weights("two"), alone)
+    assert "step 24/24" in first
+    assert "step" not in second  # one speaks for both
+
+
+def test_a_process_whose_peer_dies_says_so(killed):
+    status, said = killed
+    assert status == 1
+    (line,) = (line for line in said.splitlines() if line.startswith("error: "))
+    assert "another process of this run is gone" in line
+    assert "the same command, which goes on from the newest checkpoint" in line
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("how", [{"processes": 2}, {"devices": 1}, {"devices": 8}])
+def test_what_was_left_goes_on_on_other_devices(runs, killed, alone, how):
+    name = f"resumed{how}"
+    shutil.copytree(runs.folder / "killed", runs.folder / name)
+    said = runs.finish(name, **how)[0]
+    assert "going on from step" in said
+    assert close(runs.weights(name), alone)
+
+
+def test_all_stop_after_the_same_step_when_one_is_asked(runs):
+    processes = runs.start("stopped", processes=2, more=["--config.optimizer.steps=2000"])
+    runs.wait_for("stopped/checkpoints/4", processes)
+    processes[1].send_signal(signal.SIGTERM)
+    said = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    line = next(line for line in said[0].splitlines() if line.startswith("stopped at step"))
+    saved = max(int(p.name) for p in (runs.folder / "stopped/checkpoints").glob("[0-9]*"))
+    assert line == f"stopped at step {saved}; the same command goes on from there"
+
+
+def test_what_one_process_cannot_begin_with_ends_the_other_too(runs):
+    lock = runs.start("locked")
+    runs.wait_for("locked/checkpoints", lock)
+    first, second = (p.communicate()[0] for p in runs.start("locked", processes=2))
+    lock[0].kill()
+    lock[0].communicate()
+    assert "error: " in first
+    assert "another run is using it" in first
+    assert "error: process 0 cannot begin and says why" in second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("host:1", None, 0), r"need --processes \(JAX_NUM_PROCESSES\) too"),
+        ((None, 2, 0), r"need --coordinator \(JAX_COORDINATOR_ADDRESS\) too"),
+        (("host", 2, 0), "the coordinator is 'host'; it must be host:port, or auto"),
+        (("host:1", 2, 2), "the process is 2 of 2; it must be at least 0 and below their number"),
+    ],
+)
+def test_incomplete_or_wrong_addresses(arguments, message):
+    with pytest.raises(UserError, match=message):
+        hosts.join(*arguments)
+
+
+def test_nobody_to_join():
+    assert not hosts.join()
+
+
+def test_numbers_in_the_environment(monkeypatch):
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
+    with pytest.raises(UserError, match=r"--processes \(JAX_NUM_PROCESSES\) .* 'two'"):
+        hosts.join("host:1", None, 0)
