@@ -1,7 +1,6 @@
 """The two programs that are measured: restoring a picture, and one training step."""
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.weights import random_params
 from dgunet_jax.models import convolution
 from dgunet_jax.models.config import VARIANTS
 from dgunet_jax.models.network import DGUNet
@@ -82,10 +82,6 @@ class Compiled:
     compile_seconds: float
 
 
-def count_parameters(variant: str) -> int:
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_parameter_shapes(variant)))
-
-
 def forward(variant: str, unroll: int | bool) -> Program:
     """Restoring one picture of 256×256 pixels."""
     model = DGUNet(dataclasses.replace(VARIANTS[variant], unroll=unroll))
@@ -94,7 +90,7 @@ def forward(variant: str, unroll: int | bool) -> Program:
         restored: Any = model.apply({"params": params}, images)
         return restored.image
 
-    return _trace(restore, _parameters(variant), _images(variant, FORWARD_SHAPE))
+    return _trace(restore, random_params(VARIANTS[variant]), _images(variant, FORWARD_SHAPE))
 
 
 def training_step(variant: str, unroll: int | bool) -> Program:
@@ -116,7 +112,7 @@ def training_step(variant: str, unroll: int | bool) -> Program:
         updates, moments = optimizer.update(gradient, moments, params)
         return (optax.apply_updates(params, updates), moments), value
 
-    params, images = _parameters(variant), _images(variant, STEP_SHAPE)
+    params, images = random_params(VARIANTS[variant]), _images(variant, STEP_SHAPE)
     moments = jax.tree.map(
         lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(optimizer.init, params)
     )
@@ -136,27 +132,6 @@ def _trace(function: Callable, *arguments) -> Program:
         lowered=lowered,
         arguments=arguments,
     )
-
-
-def _parameter_shapes(variant: str) -> Any:
-    images = jax.ShapeDtypeStruct((1, 32, 32, VARIANTS[variant].channels), jnp.float32)
-    model = DGUNet(VARIANTS[variant])
-    return jax.eval_shape(model.init, jax.random.key(0), images)["params"]
-
-
-def _parameters(variant: str) -> Any:
-    """Random weights that keep the scale of features. NumPy's, as the model's compile slowly."""
-    rng = np.random.default_rng(0)
-
-    def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        name = path[-1].key
-        if name.startswith(("kernel", "sampling")):
-            fan_in = math.prod(leaf.shape[-4:-1])
-            return rng.standard_normal(leaf.shape, np.float32) / math.sqrt(2 * fan_in)
-        constant = {"step_size": 0.5, "scale": 1.0, "bias": 0.0}.get(name, 0.25)
-        return np.full(leaf.shape, constant, np.float32)
-
-    return jax.tree.map_with_path(draw, _parameter_shapes(variant))
 
 
 def _images(variant: str, shape: tuple[int, int, int]) -> np.ndarray:

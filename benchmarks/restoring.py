@@ -21,10 +21,12 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
+from benchmarks.timing import clock
+from benchmarks.weights import random_params
 from dgunet_jax.checkpoints import save
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
-from dgunet_jax.models.network import DGUNet, abstract_params
-from dgunet_jax.restoration.files import restore_files
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.restoration.files import restore_files, sort_out
 from dgunet_jax.restoration.inputs import find, place
 from dgunet_jax.restoration.padding import pad_to_multiple
 from dgunet_jax.restoration.restorer import Restorer
@@ -42,24 +44,13 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for variant, config in (("small", SMALL), ("derain", VARIANTS["derain"])):
-            save(folder / f"{variant}.safetensors", DGUNet(config), variables(config))
+            save(folder / f"{variant}.safetensors", DGUNet(config), _variables(config))
         write_pictures(folder / "in")
         Image.fromarray(data.astronaut()[:256, :256]).save(folder / "one.png")
         _starts(folder)
         _sizes(rounds)
         _hundred(folder, rounds)
     return 0
-
-
-def variables(config: DGUNetConfig) -> Any:
-    """Weights of a moderate size."""
-    rng = np.random.default_rng(0)
-
-    def draw(leaf):
-        fan_in = max(1, int(np.prod(leaf.shape[:-1])))
-        return np.asarray(rng.uniform(-1, 1, leaf.shape) / np.sqrt(fan_in), np.float32)
-
-    return {"params": jax.tree.map(draw, abstract_params(config))}
 
 
 def write_pictures(folder: Path) -> None:
@@ -72,6 +63,10 @@ def write_pictures(folder: Path) -> None:
     for i, (height, width) in enumerate(sizes):
         crop = photographs[i % 4][:height, :width]
         Image.fromarray(crop).save(folder / f"{i:03}.png")
+
+
+def _variables(config: DGUNetConfig) -> dict[str, Any]:
+    return {"params": random_params(config)}
 
 
 def _estimate(config: DGUNetConfig, weights: Any, images: Any) -> jax.Array:
@@ -115,7 +110,7 @@ def _sizes(rounds: int) -> None:
     """What it costs that pictures may be smaller than their array."""
     config = VARIANTS["derain"]
     images = np.random.default_rng(0).random((1, 256, 256, 3), np.float32)
-    weights = jax.device_put(variables(config))
+    weights = jax.device_put(_variables(config))
     plain = jax.jit(functools.partial(_estimate, config))
     sizes = np.array([[248, 240]], np.int32)
 
@@ -132,7 +127,7 @@ def _sizes(rounds: int) -> None:
 
 def _hundred(folder: Path, rounds: int) -> None:
     """All of restoring a folder against the forward passes alone."""
-    weights = variables(SMALL)
+    weights = _variables(SMALL)
     placed = jax.device_put(weights)
     plain = jax.jit(functools.partial(_estimate, SMALL))
     paths = sorted((folder / "in").iterdir())
@@ -140,7 +135,7 @@ def _hundred(folder: Path, rounds: int) -> None:
         pad_to_multiple(np.asarray(Image.open(path), np.float32) / 255, 8)[None] for path in paths
     ]
     restorer = Restorer(DGUNet(SMALL), weights)
-    jobs = place(find([folder / "in"], None)[0], folder / "restored")
+    found, _ = find([folder / "in"], None)
 
     def forward() -> None:
         with jax.default_matmul_precision("highest"):
@@ -151,11 +146,10 @@ def _hundred(folder: Path, rounds: int) -> None:
 
     def whole() -> None:
         with contextlib.redirect_stdout(io.StringIO()):
-            outcomes.append(restore_files(restorer, jobs))
+            pictures, _, _ = sort_out(found)
+            outcomes.append(restore_files(restorer, place(pictures, folder / "restored")))
 
-    begin = time.perf_counter()
-    whole()
-    first = time.perf_counter() - begin
+    first = clock(whole)
     ratio = _in_turns(whole, forward, rounds)
     print(f"\n{PICTURES} pictures of {SIZES} sizes, {SIDES[0]} to {SIDES[1]} pixels, small model")
     print(f"  {outcomes[-1].summary()}")
@@ -171,9 +165,7 @@ def _in_turns(ours: Any, other: Any, rounds: int) -> float:
     for _ in range(rounds):
         times = {ours: 0.0, other: 0.0}
         for run in (ours, other, other, ours):
-            begin = time.perf_counter()
-            run()
-            times[run] += time.perf_counter() - begin
+            times[run] += clock(run)
         ratios.append(times[ours] / times[other])
     return statistics.median(ratios)
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks import programs, timing
 from benchmarks.report import Row, describe_machine, print_table, write
+from benchmarks.weights import count_params
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import VARIANTS
 
@@ -52,7 +53,7 @@ def _measure(variant: str, name: str, large: str, repeats: int) -> Row:
     timed = variant in TIMED
     depth = "all" if timed else large
     rolled = PROGRAMS[name](variant, 1)
-    row = Row(variant, name, programs.count_parameters(variant), rolled.gflop, rolled.trace_seconds)
+    row = Row(variant, name, count_params(VARIANTS[variant]), rolled.gflop, rolled.trace_seconds)
     if depth == "trace":
         return row
     compiled = rolled.compile()

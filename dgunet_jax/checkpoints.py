@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dgunet_jax.convert import pytorch, safetensors_files, torch_files
-from dgunet_jax.errors import UserError
+from dgunet_jax.convert.mismatches import mismatches
+from dgunet_jax.errors import UserError, one_line, reason
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet, abstract_params, flatten, unflatten
 
@@ -119,16 +120,8 @@ def config_from_json(text: str) -> DGUNetConfig:
 
 def check_params(config: DGUNetConfig, params: Mapping[str, Any]) -> None:
     """Raises one UserError that names every missing, unexpected or wrongly shaped leaf."""
-    found = flatten(params)
-    expected = flatten(abstract_params(config))
-    problems = [f"missing {key}" for key in expected if key not in found]
-    problems += [f"unexpected {key}" for key in found if key not in expected]
-    problems += [
-        f"{key} has shape {np.shape(found[key])}, not {leaf.shape}"
-        for key, leaf in expected.items()
-        if key in found and np.shape(found[key]) != leaf.shape
-    ]
-    if problems:
+    shapes = {key: leaf.shape for key, leaf in flatten(abstract_params(config)).items()}
+    if problems := mismatches(flatten(params), shapes):
         raise UserError(f"{len(problems)} wrong leaves: {'; '.join(problems)}")
 
 
@@ -156,7 +149,7 @@ def write_directory(path: Path, config: DGUNetConfig, params: Mapping[str, Any])
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             checkpointer.save(path.absolute(), items, force=True)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error}") from error
+        raise UserError(f"{path}: cannot be written: {reason(error)}") from error
 
 
 def read_directory(path: Path) -> tuple[DGUNetConfig, Params]:
@@ -180,8 +173,8 @@ def read_directory(path: Path) -> tuple[DGUNetConfig, Params]:
     except UserError:
         raise
     except Exception as error:  # Orbax raises errors of many kinds on a damaged checkpoint
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: is a damaged checkpoint or none: {reason}") from error
+        why = one_line(error)[:200]
+        raise UserError(f"{path}: is a damaged checkpoint or none: {why}") from error
     if damaged := [key for key, value in checksums(params).items() if value != expected.get(key)]:
         raise UserError(f"{path}: is damaged; wrong checksums: {', '.join(damaged)}")
     return config, params

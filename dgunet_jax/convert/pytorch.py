@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dgunet_jax.convert import table
+from dgunet_jax.convert.mismatches import mismatches
 from dgunet_jax.convert.torch_files import without_prefix
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
@@ -172,15 +173,9 @@ def count_parameters(config: DGUNetConfig) -> Counts:
 
 def _check(arrays, entries, shapes) -> None:
     """Raises one error that names everything that is wrong."""
-    problems = [f"missing {key}" for key in shapes if key not in arrays]
-    problems += [f"unexpected {key}" for key in arrays if key not in shapes]
-    problems += [
-        f"{key} has shape {arrays[key].shape}, not {shape}"
-        for key, shape in shapes.items()
-        if key in arrays and arrays[key].shape != shape
-    ]
+    problems = mismatches(arrays, shapes)
     if not problems:
-        problems += [
+        problems = [
             f"{copy} differs from {row.key}, which the network ties it to"
             for row in entries
             if row.path is not None

@@ -20,6 +20,7 @@ from dgunet_jax.convert.files import array_from_bytes
 from dgunet_jax.convert.stored import STORAGES, BadCheckpoint, Storage, StoredTensor, shown
 from dgunet_jax.errors import UserError
 from dgunet_jax.files import PathLike, read_bytes, replacing
+from dgunet_jax.wording import either
 
 WRAPPERS = ("state_dict", "model_state_dict", "params", "model")
 """Where training scripts put the state dict in what they save; the first that is there counts."""
@@ -189,7 +190,7 @@ def _state_dict(root: Any) -> dict[str, StoredTensor]:
         if not isinstance(key, str) or not isinstance(value, StoredTensor):
             raise BadCheckpoint(
                 f"holds {torch_pickle.kind(value)} under {shown(key)}, not a tensor; a state dict "
-                f"inside another dict must be under {', '.join(WRAPPERS[:-1])} or {WRAPPERS[-1]}"
+                f"inside another dict must be under {either(WRAPPERS)}"
             )
     return state_dict
 

@@ -1,7 +1,5 @@
 """Decoding the pictures of a training set, again and again."""
 
-import contextlib
-import os
 import threading
 from pathlib import Path
 
@@ -11,8 +9,7 @@ from numpy.typing import NDArray
 from dgunet_jax.data.png_rows import upper_rows
 from dgunet_jax.errors import UserError
 from dgunet_jax.images.reading import read_rgb
-
-_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+from dgunet_jax.memory import total_memory
 
 
 class Decoder:
@@ -73,13 +70,8 @@ def quarter_of_memory() -> int:
 
     1 GiB where nobody tells how much there is.
     """
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return 1 << 30
-    with contextlib.suppress(OSError, ValueError):  # without a limit the file reads "max"
-        memory = min(memory, int(_CONTAINER_LIMIT.read_text()))
-    return memory // 4
+    total = total_memory()
+    return 1 << 30 if total is None else total // 4
 
 
 def _upper_rows(path: Path, size: tuple[int, int], rows: int) -> NDArray[np.uint8] | None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.errors import UserError, reason
 from dgunet_jax.restoration.inputs import ENDINGS
 
 
@@ -26,7 +26,7 @@ def visible(folder: Path) -> list[Path]:
     except NotADirectoryError:
         raise UserError(f"{folder}: is no folder") from None
     except OSError as error:
-        raise UserError(f"{folder}: cannot be read: {error.strerror or error}") from error
+        raise UserError(f"{folder}: cannot be read: {reason(error)}") from error
 
 
 def pictures_below(folder: Path) -> list[Path]:

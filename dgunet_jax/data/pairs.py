@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dgunet_jax.data.folders import is_picture, visible
-from dgunet_jax.data.problems import listed
 from dgunet_jax.errors import UserError
+from dgunet_jax.wording import listed
 
 _FOLDERS = ("input", "target")
 _GOPRO_FOLDERS = ("blur", "sharp")

@@ -3,6 +3,7 @@
 Source: W3C, Portable Network Graphics (third edition), 5 and 11.2.
 """
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -10,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dgunet_jax.errors import UserError
 from dgunet_jax.files import read_bytes
-from dgunet_jax.images.png import SIGNATURE
+from dgunet_jax.images.png import SIGNATURE, decoded, read_chunks
 from dgunet_jax.images.quiet import quietly
 
 _CHANNELS = {0: 1, 2: 3}  # of the colour types grey and RGB
-_NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _UNUSUAL = {b"tRNS", b"eXIf", b"acTL"}  # transparency, orientation, animation
 
 
@@ -37,11 +38,9 @@ def upper_rows(path: Path, size: tuple[int, int], rows: int) -> NDArray[np.uint8
     Raises:
       UserError: the file cannot be read.
     """
-    chunks = _chunks(read_bytes(path))
+    chunks = _chunks(path)
     names = {name for name, _ in chunks}
-    if names & _UNUSUAL or any(name[:1].isupper() for name in names - _NEEDED):
-        return None
-    if not chunks or chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
+    if names & _UNUSUAL or not chunks or chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
         return None
     width, height, depth, colour, *methods = struct.unpack(">IIBBBBB", chunks[0][1])
     if (height, width) != size or depth != 8 or colour not in _CHANNELS or any(methods):
@@ -52,43 +51,28 @@ def upper_rows(path: Path, size: tuple[int, int], rows: int) -> NDArray[np.uint8
         filtered = zlib.decompressobj().decompress(compressed, length)
     except zlib.error:
         return None
-    return _unfiltered(filtered, (rows, width, _CHANNELS[colour]), colour)
+    return _unfiltered(filtered, rows, width, colour)
 
 
-def _chunks(content: bytes) -> list[tuple[bytes, bytes]]:
-    """Names and contents of the chunks of a whole file; none if anything is wrong with them."""
+def _chunks(path: Path) -> list[tuple[bytes, bytes]]:
+    """Names and contents of the chunks of a PNG file; none if anything is wrong with them."""
+    content = read_bytes(path)
     if not content.startswith(SIGNATURE):
         return []
-    chunks: list[tuple[bytes, bytes]] = []
-    offset = len(SIGNATURE)
-    while not chunks or chunks[-1][0] != b"IEND":
-        if offset + 12 > len(content):
-            return []
-        length, name = struct.unpack_from(">I4s", content, offset)
-        end = offset + 8 + length
-        checksum = content[end : end + 4]
-        if checksum != struct.pack(">I", zlib.crc32(content[offset + 4 : end])):
-            return []
-        chunks.append((name, content[offset + 8 : end]))
-        offset = end + 4
-    return chunks
+    try:
+        return read_chunks(io.BytesIO(content))
+    except UserError:
+        return []
 
 
-def _unfiltered(
-    filtered: bytes, shape: tuple[int, int, int], colour: int
-) -> NDArray[np.uint8] | None:
+def _unfiltered(filtered: bytes, rows: int, width: int, colour: int) -> NDArray[np.uint8] | None:
     """Undoes the rows' filters, which the decoder does for a file of these rows alone."""
     import imagecodecs
 
-    rows, width, _ = shape
     header = struct.pack(">IIBBBBB", width, rows, 8, colour, 0, 0, 0)
-    chunks = {b"IHDR": header, b"IDAT": zlib.compress(filtered, 0), b"IEND": b""}
-    parts = [SIGNATURE]
-    for name, content in chunks.items():
-        checksum = zlib.crc32(content, zlib.crc32(name))
-        parts += [struct.pack(">I4s", len(content), name), content, struct.pack(">I", checksum)]
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(filtered, 0)), (b"IEND", b"")]
     try:
         with quietly():
-            return imagecodecs.png_decode(b"".join(parts)).reshape(shape)
+            return decoded(chunks)
     except imagecodecs.PngError:  # too little data, or no such filter
         return None

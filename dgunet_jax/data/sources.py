@@ -14,9 +14,9 @@ from dgunet_jax.data.config import photograph_names
 from dgunet_jax.data.decoding import Decoder, quarter_of_memory
 from dgunet_jax.data.folders import pictures_below
 from dgunet_jax.data.pairs import find_pairs, holds_pairs
-from dgunet_jax.data.problems import listed
 from dgunet_jax.errors import UserError
 from dgunet_jax.images.reading import read_header
+from dgunet_jax.wording import listed
 
 # What scikit-image states of each one's rights, in the docstrings of `skimage.data`. Its
 # stereo pair (motorcycle) comes without such a statement and is therefore not here.

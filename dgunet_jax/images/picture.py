@@ -52,6 +52,12 @@ class Picture:
         """8 or 16 per channel."""
         return 8 * self.pixels.dtype.itemsize
 
+    def samples(self) -> NDArray[Any]:
+        """(H, W, channels), or one more: alpha behind them."""
+        if self.alpha is None:
+            return self.pixels
+        return np.concatenate([self.pixels, self.alpha[..., None]], axis=2)
+
     def colours(self) -> NDArray[np.float32]:
         """(H, W, 3) in [0, 1]; grey is repeated three times."""
         colours = self.pixels.astype(np.float32) / np.float32(2**self.bits - 1)

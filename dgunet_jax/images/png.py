@@ -6,10 +6,9 @@ of the few chunks that matter for pixels: what may be wrong in the others does n
 Source: W3C, Portable Network Graphics (third edition).
 """
 
-import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -59,7 +58,7 @@ def scan(file: BinaryIO) -> StoredPicture:
     def decode() -> NDArray[Any]:
         contents = [(chunk.name, _content(file, chunk)) for chunk in chunks]
         pieces = [(name, content) for name, content in contents if name == b"IDAT"]
-        return _decoded([(b"IHDR", header), *colours.items(), *pieces, (b"IEND", b"")])
+        return decoded([(b"IHDR", header), *colours.items(), *pieces, (b"IEND", b"")])
 
     profile, exif = first.get(b"iCCP"), first.get(b"eXIf")
     stored = StoredPicture(
@@ -79,21 +78,44 @@ def scan(file: BinaryIO) -> StoredPicture:
     return stored
 
 
+def read_chunks(file: BinaryIO) -> list[tuple[bytes, bytes]]:
+    """Names and contents of all chunks of a PNG file.
+
+    Raises:
+      UserError: the file is truncated, a checksum is wrong, or there is a chunk of an unknown kind
+        that pixels need.
+    """
+    return [(chunk.name, _content(file, chunk)) for chunk in _chunks(file)]
+
+
+def decoded(chunks: Iterable[tuple[bytes, bytes]]) -> NDArray[Any]:
+    """The pixels of a file made of chunks, given by name and content.
+
+    Returns:
+      uint8 or uint16 (H, W, samples).
+
+    Raises:
+      imagecodecs.PngError: they make no picture.
+    """
+    import imagecodecs
+
+    parts = [part for name, content in chunks for part in _chunk(name, content)]
+    samples = imagecodecs.png_decode(b"".join([SIGNATURE, *parts]))
+    return samples[..., None] if samples.ndim == 2 else samples
+
+
 def encode(picture: Picture) -> bytes:
     """The picture as a PNG file."""
     import imagecodecs
 
-    samples = picture.pixels
-    if picture.alpha is not None:
-        samples = np.concatenate([samples, picture.alpha[..., None]], axis=2)
-    content = bytes(imagecodecs.png_encode(np.ascontiguousarray(samples)))
+    content = bytes(imagecodecs.png_encode(np.ascontiguousarray(picture.samples())))
     start = len(SIGNATURE) + 25  # behind the header
-    extra = b""
+    extra: list[bytes] = []
     if picture.icc_profile:
         extra += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.icc_profile))
     if picture.exif:
         extra += _chunk(b"eXIf", picture.exif)
-    return content[:start] + extra + content[start:]
+    return b"".join([content[:start], *extra, content[start:]])
 
 
 def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
@@ -106,7 +128,7 @@ def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
         if len(start) < 8:
             raise DamagedFile("it is truncated")
         length, name = struct.unpack(">I4s", start)
-        if not re.fullmatch(rb"[A-Za-z]{4}", name):
+        if not name.isalpha():
             raise DamagedFile(f"there is no chunk at byte {offset}")
         if offset + length + 12 > end:
             raise DamagedFile("it is truncated")
@@ -171,14 +193,7 @@ def _profile(content: bytes) -> bytes | None:
     return profile if unpacking.eof else None
 
 
-def _decoded(chunks: Sequence[tuple[bytes, bytes]]) -> NDArray[Any]:
-    import imagecodecs
-
-    content = SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
-    samples = imagecodecs.png_decode(content)
-    return samples[..., None] if samples.ndim == 2 else samples
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
+def _chunk(name: bytes, content: bytes) -> tuple[bytes, bytes, bytes]:
+    """The parts of a chunk, not put together: that would copy the content."""
     checksum = zlib.crc32(content, zlib.crc32(name))
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+    return struct.pack(">I4s", len(content), name), content, struct.pack(">I", checksum)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.errors import UserError, reason
 from dgunet_jax.files import PathLike
 from dgunet_jax.images import bmp, exif, gif, icc, jpeg, png, tiff_reading, webp
 from dgunet_jax.images.picture import Picture
@@ -141,9 +141,7 @@ def _scanned(path: PathLike) -> Iterator[StoredPicture]:
         # Not one of a decoder's own checks: it stumbled over values that cannot be.
         raise UserError(f"{path}: is damaged: what it says is impossible") from error
     except Exception as error:  # decoders raise errors of any type on a damaged file
-        reason = getattr(error, "strerror", None) or error
-        one_line = " ".join(str(reason).split()) or type(error).__name__
-        raise UserError(f"{path}: cannot read the picture: {one_line}") from error
+        raise UserError(f"{path}: cannot read the picture: {reason(error)}") from error
 
 
 def _scan(file: BinaryIO) -> StoredPicture:

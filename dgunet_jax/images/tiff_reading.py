@@ -4,7 +4,6 @@ Source: TIFF 6.0 (Adobe, 1992), and supplement 2 (2002) for deflate and JPEG.
 """
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import Image
 from dgunet_jax.errors import UserError
 from dgunet_jax.images import exif, icc
 from dgunet_jax.images.stored import DamagedFile, StoredPicture, check_single
+from dgunet_jax.wording import either
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -98,7 +98,7 @@ def _check_kind(page: "TiffPage") -> None:
         numbers = {1: "whole numbers", 2: "signed numbers", 3: "floating-point numbers"}
         raise UserError(
             f"its {_NAMES[kind]} values are {numbers.get(page.sampleformat, 'numbers')} of {bits} "
-            f"bits; only whole numbers of {_either(_BITS[kind])} bits are read"
+            f"bits; only whole numbers of {either(_BITS[kind])} bits are read"
         )
     if page.compression not in _COMPRESSIONS:
         raise UserError(f"its compression, {_named(page.compression)}, is not read")
@@ -138,11 +138,6 @@ def _fractions(values: tuple[int, ...] | None) -> list[float]:
 
 def _named(value: Any) -> str:
     return getattr(value, "name", str(value))
-
-
-def _either(numbers: Sequence[int]) -> str:
-    *others, last = map(str, numbers)
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _profile(page: "TiffPage") -> bytes | None:

@@ -7,8 +7,6 @@ import itertools
 import struct
 import zlib
 
-import numpy as np
-
 from dgunet_jax.errors import UserError
 from dgunet_jax.images import exif, ifd
 from dgunet_jax.images.ifd import LONG, SHORT, UNDEFINED, ByteOrder, Directory, Entry
@@ -65,9 +63,7 @@ def encode(picture: Picture) -> bytes:
 
 def _strips(picture: Picture, order: ByteOrder) -> tuple[list[bytes], int]:
     """The compressed strips, and how many rows each but the last has."""
-    samples = picture.pixels
-    if picture.alpha is not None:
-        samples = np.concatenate([samples, picture.alpha[..., None]], axis=2)
+    samples = picture.samples()
     differences = samples.copy()
     differences[:, 1:] -= samples[:, :-1]  # modulo 2^bits
     stored = differences.astype(samples.dtype.newbyteorder(order))

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.errors import UserError, reason
 from dgunet_jax.files import PathLike, replacing
 from dgunet_jax.images import bmp, jpeg, png, tiff_writing, webp
 from dgunet_jax.images.picture import Picture
@@ -57,7 +57,7 @@ def write(path: PathLike, picture: Picture) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+        raise UserError(f"{path}: cannot be written: {reason(error)}") from error
     with replacing(path) as file:
         file.write(content)
 

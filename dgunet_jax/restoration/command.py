@@ -46,7 +46,7 @@ def _pictures_of_any_size() -> Iterator[None]:
 
 
 def _restore(options: argparse.Namespace) -> int:
-    if "/" in options.suffix or "\\\\" in options.suffix:
+    if "/" in options.suffix or "\\" in options.suffix:
         raise UserError(f"--suffix {options.suffix}: must not contain a path")
     mesh = _mesh(options.mesh)
     memory = _bytes(options.memory)

@@ -14,10 +14,10 @@ from dgunet_jax.errors import UserError
 from dgunet_jax.images.luma import grey
 from dgunet_jax.images.picture import Picture
 from dgunet_jax.images.reading import Header, read, read_header
+from dgunet_jax.images.strips import side_by_side
 from dgunet_jax.images.writing import check_writable, write
-from dgunet_jax.restoration.inputs import Input, Job
-from dgunet_jax.restoration.plan import Size, pixels
-from dgunet_jax.restoration.planner import TooLarge
+from dgunet_jax.restoration.inputs import Found, Input, Job
+from dgunet_jax.restoration.plan import pixels
 from dgunet_jax.restoration.progress import Progress, clock
 from dgunet_jax.restoration.restorer import Restorer
 
@@ -54,7 +54,7 @@ class Outcome:
         return f"{line}; {len(self.failures)} failed" if self.failures else line
 
 
-def sort_out(inputs: Sequence[Input]) -> tuple[list[Input], list[str], list[str]]:
+def sort_out(found: Sequence[Found]) -> tuple[list[Input], list[str], list[str]]:
     """Sorts out what cannot be restored, without decoding.
 
     Returns:
@@ -62,9 +62,9 @@ def sort_out(inputs: Sequence[Input]) -> tuple[list[Input], list[str], list[str]
       that were found in a folder and are none.
     """
     good, failures, others = [], [], []
-    for each, header in _ahead(_header, inputs):
+    for each, header in _ahead(_header, found):
         if isinstance(header, Header):
-            good.append(each)
+            good.append(Input(each.path, each.place, (header.height, header.width)))
         elif each.meant:
             failures.append(str(header))
         else:
@@ -81,29 +81,21 @@ def restore_files(restorer: Restorer, jobs: Sequence[Job]) -> Outcome:
     model as three equal channels and come back as their mean; depth, alpha channel, colour profile
     and EXIF data are kept.
     """
-    failures: list[str] = []
-    sizes: dict[Job, Size] = {}
-    for job, header in _ahead(_header, jobs):
-        if isinstance(header, UserError):
-            failures.append(str(header))
-            continue
-        try:
-            restorer.plan((header.height, header.width))
-        except TooLarge as error:
-            failures.append(f"{job.path}: {error}")
-            continue
-        sizes[job] = header.height, header.width
-    schedule = restorer.schedule(sizes.values())
-    buckets = list(schedule.buckets)
+    schedule = restorer.schedule(job.size for job in jobs)
+    plans, buckets = schedule.plans, list(schedule.buckets)
+    failures = [
+        f"{job.path}: {schedule.too_large[job.size]}" for job in jobs if job.size not in plans
+    ]
     order = sorted(
-        sizes, key=lambda job: buckets.index(restorer.planner.plan(sizes[job], buckets).bucket)
+        (job for job in jobs if job.size in plans),
+        key=lambda job: buckets.index(plans[job.size].bucket),
     )
     channels = restorer.planner.config.channels
     stages = any(job.stages is not None for job in jobs)
     read_pictures: dict[Job, Picture] = {}
     start, restored = time.monotonic(), 0
 
-    with Progress(len(order), sum(map(pixels, sizes.values()))) as progress:
+    with Progress(len(order), sum(pixels(job.size) for job in order)) as progress:
 
         def images() -> Iterator[tuple[Job, NDArray[np.float32]]]:
             for job, picture in _ahead(_read, order):
@@ -114,7 +106,7 @@ def restore_files(restorer: Restorer, jobs: Sequence[Job]) -> Outcome:
                     yield job, picture.colours()[..., :channels]
                 else:
                     failures.append(str(picture))
-                    progress.advance(f"failed {job.path}", pixels(sizes[job]))
+                    progress.advance(f"failed {job.path}", pixels(job.size))
 
         def results() -> Iterator[tuple[Job, Picture, NDArray[np.float32]]]:
             for job, estimates in restorer.each(images(), schedule, stages, progress.say):
@@ -123,10 +115,10 @@ def restore_files(restorer: Restorer, jobs: Sequence[Job]) -> Outcome:
         for (job, _, _), error in _ahead(_write, results()):
             if isinstance(error, UserError):
                 failures.append(str(error))
-                progress.advance(f"failed {job.path}", pixels(sizes[job]))
+                progress.advance(f"failed {job.path}", pixels(job.size))
             else:
                 restored += 1
-                progress.advance(f"wrote {job.restored}", pixels(sizes[job]))
+                progress.advance(f"wrote {job.restored}", pixels(job.size))
     seconds = time.monotonic() - start
     return Outcome(restored, failures, len(buckets), schedule.waste, seconds)
 
@@ -160,8 +152,8 @@ def _ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _header(source: Input | Job) -> Header:
-    return read_header(source.path)
+def _header(found: Found) -> Header:
+    return read_header(found.path)
 
 
 def _read(job: Job) -> Picture:
@@ -179,9 +171,9 @@ def _write(result: tuple[Job, Picture, NDArray[np.float32]]) -> None:
     estimates = np.broadcast_to(estimates, (*estimates.shape[:3], 3))
     try:
         if job.compared is not None:
-            write(job.compared, _side_by_side(picture, estimates[-1:]))
+            write(job.compared, _strip(picture, estimates[-1:]))
         if job.stages is not None:
-            write(job.stages, _side_by_side(picture, estimates))
+            write(job.stages, _strip(picture, estimates))
         # The last, so that a picture that exists has everything else too.
         write(job.restored, picture.with_colours(estimates[-1]))
     except UserError as error:
@@ -193,10 +185,8 @@ def _write(result: tuple[Job, Picture, NDArray[np.float32]]) -> None:
         ) from error
 
 
-def _side_by_side(picture: Picture, estimates: Iterable[NDArray[np.float32]]) -> Picture:
+def _strip(picture: Picture, estimates: Iterable[NDArray[np.float32]]) -> Picture:
     """The picture as it was, then estimates; opaque."""
-    images = [picture.colours(), *estimates]
-    gap = np.ones((images[0].shape[0], _GAP, 3), np.float32)
-    strip = np.concatenate([part for image in images for part in (gap, image)][1:], axis=1)
+    strip = side_by_side([picture.colours(), *estimates], _GAP)
     canvas = np.zeros((*strip.shape[:2], picture.pixels.shape[2]), picture.pixels.dtype)
     return Picture(canvas, icc_profile=picture.icc_profile).with_colours(strip)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dgunet_jax.errors import UserError
+from dgunet_jax.restoration.plan import Size
 
 # File name endings and the one each format is written with.
 ENDINGS = {
@@ -23,7 +24,7 @@ ENDINGS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Input:
+class Found:
     """A file that may be a picture.
 
     Attributes:
@@ -36,9 +37,23 @@ class Input:
     meant: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """A file that is a picture.
+
+    Attributes:
+      place: where it stands below the folder it was found in.
+      size: height and width, pixels.
+    """
+
+    path: Path
+    place: Path
+    size: Size
+
+
 def find(
     arguments: Sequence[str | os.PathLike[str]], output: Path | None
-) -> tuple[list[Input], list[str]]:
+) -> tuple[list[Found], list[str]]:
     """The files that `arguments` mean: files, folders with all that is in them, and patterns.
 
     A pattern has *, ? or [ (** for folders at any depth); what it matches keeps its place below the
@@ -47,26 +62,26 @@ def find(
     Returns:
       The files, each once, and one line for each argument that means none.
     """
-    found: dict[Path, Input] = {}
+    found: dict[Path, Found] = {}
     failures = []
     for argument in arguments:
         path = Path(argument)
         if path.is_dir():
-            inputs = list(_walk(path, output))
-            if not inputs:
+            files = list(_walk(path, output))
+            if not files:
                 failures.append(f"{path}: there are no files in this folder")
         elif path.exists() or not glob.has_magic(str(argument)):
-            inputs = [Input(path, Path(path.name), meant=True)]
+            files = [Found(path, Path(path.name), meant=True)]
         else:
-            inputs = list(_match(path, output))
-            if not inputs:
+            files = list(_match(path, output))
+            if not files:
                 failures.append(f"{path}: no file matches")
-        for each in inputs:
+        for each in files:
             found.setdefault(each.path, each)
     return list(found.values()), failures
 
 
-def _walk(folder: Path, output: Path | None, start: Path | None = None) -> Iterator[Input]:
+def _walk(folder: Path, output: Path | None, start: Path | None = None) -> Iterator[Found]:
     start = start or folder
     for parent, folders, names in os.walk(folder):
         here = Path(parent)
@@ -76,14 +91,14 @@ def _walk(folder: Path, output: Path | None, start: Path | None = None) -> Itera
         for name in sorted(names):
             if not name.startswith("."):
                 path = here / name
-                yield Input(path, path.relative_to(start), path.suffix.lower() in ENDINGS)
+                yield Found(path, path.relative_to(start), path.suffix.lower() in ENDINGS)
 
 
 def _same(path: Path, other: Path | None) -> bool:
     return other is not None and other.exists() and path.samefile(other)
 
 
-def _match(pattern: Path, output: Path | None) -> Iterator[Input]:
+def _match(pattern: Path, output: Path | None) -> Iterator[Found]:
     parts = pattern.parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     start = Path(*parts[:fixed])
@@ -95,7 +110,7 @@ def _match(pattern: Path, output: Path | None) -> Iterator[Input]:
             if "**" not in parts:  # what ** finds below it is matched by itself
                 yield from _walk(path, output, start)
         else:
-            yield Input(path, path.relative_to(start), meant=True)
+            yield Found(path, path.relative_to(start), meant=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,12 +118,14 @@ class Job:
     """A picture to restore and the files to write.
 
     Attributes:
+      size: its height and width, pixels.
       restored: the restored picture.
       compared: input and restored side by side; None: not wanted.
       stages: all estimates side by side; None: not wanted.
     """
 
     path: Path
+    size: Size
     restored: Path
     compared: Path | None
     stages: Path | None
@@ -143,6 +160,7 @@ def place(
         base = output / source.place.parent
         return Job(
             source.path,
+            source.size,
             base / f"{name}{suffix}{ending or own}",
             base / f"{name}{suffix}_compare.png" if compare else None,
             base / f"{name}{suffix}_stages.png" if stages else None,

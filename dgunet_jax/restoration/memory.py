@@ -1,15 +1,13 @@
 """How much memory restoring takes, and how much there is."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import jax
 
+from dgunet_jax.memory import available_memory
 from dgunet_jax.models.config import DGUNetConfig
 
 _FLOAT = 4  # bytes; what is computed in bfloat16 is kept in float32 on the way, so it counts alike
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def bytes_per_pixel(config: DGUNetConfig, divided: bool = False) -> float:
@@ -38,27 +36,5 @@ def free_memory(device: Any) -> int | None:
         if "bytes_limit" not in stats:
             return None
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    known = [free for free in (_free_in_machine(), _free_in_container()) if free is not None]
-    return min(known) // jax.local_device_count("cpu") if known else None
-
-
-def _free_in_machine() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            name, value, *_ = line.split()
-            if name == "MemAvailable:":
-                return int(value) * 1024
-    except (OSError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None
-
-
-def _free_in_container() -> int | None:
-    try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        return max(0, limit - int((_CGROUP / "memory.current").read_text()))
-    except (OSError, ValueError):  # no limit reads "max"
-        return None
+    free = available_memory()
+    return None if free is None else free // jax.local_device_count("cpu")

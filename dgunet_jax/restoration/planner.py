@@ -28,10 +28,14 @@ class Schedule:
     Attributes:
       buckets: their sizes, and the number of images each takes at a time.
       waste: pixels computed for nothing, as a fraction of those of the padded pictures.
+      plans: of each size of the pictures, in these buckets.
+      too_large: of each size that does not fit into memory, what would.
     """
 
     buckets: Mapping[Size, int]
     waste: float
+    plans: Mapping[Size, Plan] = dataclasses.field(default_factory=dict)
+    too_large: Mapping[Size, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,40 +103,56 @@ class Planner:
         whole = padded(size, multiple, multiple)
         boxes = self._divide(size, whole)
         own = self.bucket(boxes[0])
-        bucket = min(
-            (b for b in buckets if holds(b, own) and self.fits(b)), key=pixels, default=own
-        )
-        return Plan(
+        plan = Plan(
             pad=(whole[0] - size[0], whole[1] - size[1]),
-            bucket=bucket,
+            bucket=own,
             transposed=can_lie(self.config) and boxes[0].height < boxes[0].width,
             tiles=boxes,
             sharding=self.rows,
-            bytes=self.estimate(bucket),
+            bytes=self.estimate(own),
         )
+        return self.moved(plan, buckets)
+
+    def moved(self, plan: Plan, buckets: Iterable[Size]) -> Plan:
+        """The plan in the smallest of the buckets that hold what its own does, if any does."""
+        holding = (b for b in buckets if holds(b, plan.bucket) and self.fits(b))
+        bucket = min(holding, key=pixels, default=plan.bucket)
+        return dataclasses.replace(plan, bucket=bucket, bytes=self.estimate(bucket))
 
     def schedule(self, sizes: Iterable[Size]) -> Schedule:
-        """A few compiled shapes for pictures of `sizes`; what is too large is left out."""
-        counts: collections.Counter[Size] = collections.Counter()
-        needed = 0
-        for size, count in collections.Counter(sizes).items():
+        """A few compiled shapes for pictures of `sizes`, and their plans; some may be too large."""
+        numbers = collections.Counter(sizes)
+        plans: dict[Size, Plan] = {}
+        too_large: dict[Size, str] = {}
+        for size in numbers:
             try:
-                plan = self.plan(size)
-            except TooLarge:
-                continue
-            parts = count * len(plan.tiles) * self.versions
-            counts[plan.bucket] += parts
-            needed += parts * pixels((plan.tiles[0].height, plan.tiles[0].width))
-        buckets = choose_buckets(counts, MOST_BUCKETS, self.fits)
-        served: collections.Counter[Size] = collections.Counter()
-        for size, count in counts.items():
-            served[min((b for b in buckets if holds(b, size)), key=pixels)] += count
-        batches = {bucket: self.batch(bucket, served[bucket]) for bucket in buckets}
+                plans[size] = self.plan(size)
+            except TooLarge as error:
+                too_large[size] = str(error)
+        parts = {
+            size: numbers[size] * len(plan.tiles) * self.versions for size, plan in plans.items()
+        }
+
+        def served() -> collections.Counter[Size]:
+            counts: collections.Counter[Size] = collections.Counter()
+            for size, plan in plans.items():
+                counts[plan.bucket] += parts[size]
+            return counts
+
+        buckets = choose_buckets(served(), MOST_BUCKETS, self.fits)
+        plans = {size: self.moved(plan, buckets) for size, plan in plans.items()}
+        counts = served()
+        batches = {bucket: self.batch(bucket, counts[bucket]) for bucket in buckets}
+        needed = sum(
+            parts[size] * pixels((plan.tiles[0].height, plan.tiles[0].width))
+            for size, plan in plans.items()
+        )
         computed = sum(
-            -(-served[bucket] // batch) * batch * pixels(bucket)
+            -(-counts[bucket] // batch) * batch * pixels(bucket)
             for bucket, batch in batches.items()
         )
-        return Schedule(batches, computed / needed - 1 if needed else 0.0)
+        waste = computed / needed - 1 if needed else 0.0
+        return Schedule(batches, waste, plans, too_large)
 
     def bucket(self, box: Box) -> Size:
         """The smallest array for a box in all the orientations it is restored in."""

@@ -117,14 +117,15 @@ class Restorer:
 
     def _alone(self, image: Image, stages: bool) -> NDArray[np.float32]:
         self.check(image)
-        own = self.plan(image.shape[:2]).bucket
-        bucket = choose_bucket(own, self._known, self.planner.multiples)
-        if not self.planner.fits(bucket):
-            bucket = own
-        if bucket not in self._known:
-            self._known.append(bucket)
-        batch = self.planner.batch(bucket, len(self._symmetries))
-        ((_, restored),) = self.each([(None, image)], Schedule({bucket: batch}, 0.0), stages)
+        size = image.shape[:2]
+        plan = self.plan(size)
+        shared = choose_bucket(plan.bucket, self._known, self.planner.multiples)
+        plan = self.planner.moved(plan, [shared])
+        if plan.bucket not in self._known:
+            self._known.append(plan.bucket)
+        batch = self.planner.batch(plan.bucket, len(self._symmetries))
+        schedule = Schedule({plan.bucket: batch}, 0.0, {size: plan})
+        ((_, restored),) = self.each([(None, image)], schedule, stages)
         return restored
 
     def each(
@@ -138,7 +139,8 @@ class Restorer:
 
         Args:
           images: a name for each, and the image.
-          schedule: the compiled shapes to use, from `schedule` for the sizes that will come.
+          schedule: the compiled shapes to use, from `schedule` for the sizes that will come. What
+            comes in another size takes the shape it fits into, or one of its own.
           stages: give all estimates instead of the last.
           announce: is told, in one line, what is compiled, before it is.
 
@@ -155,7 +157,7 @@ class Restorer:
             for key, image in images:
                 self.check(image)
                 size = image.shape[:2]
-                plan = self.planner.plan(size, schedule.buckets)
+                plan = schedule.plans.get(size) or self.planner.plan(size, schedule.buckets)
                 config = self.planner.config
                 padded = pad_to_multiple(image, config.multiple, zeros=bool(config.measurements))
                 yield from parts(Picture(key, plan, padded, size), self._symmetries)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dgunet_jax import memory
 from dgunet_jax.data import decoding
 from dgunet_jax.data.decoding import Decoder, quarter_of_memory
 from dgunet_jax.errors import UserError
@@ -106,7 +107,7 @@ def test_a_quarter_of_the_memory_is_no_more_than_that_of_the_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(decoding, "_CONTAINER_LIMIT", limit)
+    monkeypatch.setattr(memory, "_CONTAINER", tmp_path)
     whole = quarter_of_memory()
     assert whole > 1 << 20
     limit.write_text("max\n")
@@ -115,5 +116,5 @@ def test_a_quarter_of_the_memory_is_no_more_than_that_of_the_container(
     assert quarter_of_memory() == 1 << 18
     limit.write_text(f"{1 << 62}\n")
     assert quarter_of_memory() == whole
-    monkeypatch.delattr(decoding.os, "sysconf")
+    monkeypatch.delattr(memory.os, "sysconf")
     assert quarter_of_memory() == 1 << 30

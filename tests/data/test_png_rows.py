@@ -86,6 +86,7 @@ def test_other_kinds_are_left_to_the_reader_of_whole_files(
         (b"eXIf", exif(6)),
         (b"acTL", struct.pack(">II", 2, 0)),
         (b"NEED", b"what nobody knows"),
+        (b"a\0Ab", b"no name of a chunk"),
     ],
     ids=lambda named: named[0].decode(),
 )

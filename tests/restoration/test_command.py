@@ -282,6 +282,7 @@ def test_sensing_is_for_sensing_checkpoints(restore, checkpoint):
         (["--mesh", "height=64"], "--mesh height=64: needs 64 devices; there"),
         (["--mesh", "width=2"], "--mesh width=2: must be height=N or batch=N"),
         (["--suffix", "a/b"], "--suffix a/b: must not contain a path"),
+        (["--suffix", "a\\b"], "--suffix a\\b: must not contain a path"),
         (["--format", "gif"], "argument --format: invalid choice: 'gif'"),
         (["--num-stages", "1"], "num_stages is 1; it must be at least 2"),
     ],

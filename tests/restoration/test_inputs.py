@@ -5,6 +5,8 @@ import pytest
 from dgunet_jax.errors import UserError
 from dgunet_jax.restoration.inputs import Input, find, place
 
+SIZE = (37, 31)
+
 
 @pytest.fixture(autouse=True)
 def photos(tmp_path, monkeypatch):
@@ -69,7 +71,7 @@ def test_what_means_nothing_is_told_and_the_rest_is_found():
 
 
 def targets(*names, **options):
-    inputs = [Input(Path("photos", name), Path(name), meant=True) for name in names]
+    inputs = [Input(Path("photos", name), Path(name), SIZE) for name in names]
     return [str(job.restored) for job in place(inputs, Path("out"), **options)]
 
 
@@ -90,14 +92,15 @@ def test_outputs_of_one_name_keep_the_endings_of_their_inputs():
 
 
 def test_comparisons():
-    inputs = [Input(Path("photos/a.jpg"), Path("a.jpg"), meant=True)]
+    inputs = [Input(Path("photos/a.jpg"), Path("a.jpg"), SIZE)]
     (job,) = place(inputs, Path("out"), compare=True, stages=True)
+    assert (job.path, job.size) == (Path("photos/a.jpg"), SIZE)
     names = ["out/a.png", "out/a_compare.png", "out/a_stages.png"]
     assert [str(target) for target in job.targets] == names
 
 
 def test_an_input_is_never_replaced():
-    inputs = [Input(Path("photos/a.png"), Path("a.png"), meant=True)]
+    inputs = [Input(Path("photos/a.png"), Path("a.png"), SIZE)]
     with pytest.raises(UserError, match=r"photos/a\.png: is an input; choose another"):
         place(inputs, Path("photos"))
     Path("link").symlink_to("photos")
@@ -107,6 +110,6 @@ def test_an_input_is_never_replaced():
 
 
 def test_an_output_is_never_replaced_by_another():
-    inputs = [Input(Path(x), Path("a.png"), meant=True) for x in ("photos/a.png", "other/a.png")]
+    inputs = [Input(Path(x), Path("a.png"), SIZE) for x in ("photos/a.png", "other/a.png")]
     with pytest.raises(UserError, match=r"other/a\.png: out/a\.png\.png is an output of"):
         place(inputs, Path("out"))

@@ -78,6 +78,31 @@ def test_no_pictures_need_no_shapes():
     assert planner(memory=30_000_000).schedule([(3000, 4000)]).buckets == {}
 
 
+@pytest.mark.parametrize("choices", [{}, {"tile": "auto", "versions": 8}, {"rows": 2}])
+def test_a_schedule_has_a_plan_for_every_size_or_says_what_would_fit(choices):
+    plans = planner(memory=30_000_000, **choices)
+    sizes = [(37, 31), (31, 37), (100, 90), (176, 176), (300, 400), (2000, 31)]
+    schedule = plans.schedule([*sizes, *sizes])
+    assert schedule.plans.keys() | schedule.too_large.keys() == set(sizes)
+    assert not schedule.plans.keys() & schedule.too_large.keys()
+    for size, plan in schedule.plans.items():
+        assert plan == plans.plan(size, schedule.buckets)
+        assert plan.bucket in schedule.buckets
+    for size, message in schedule.too_large.items():
+        with pytest.raises(TooLarge) as caught:
+            plans.plan(size)
+        assert str(caught.value) == message
+
+
+def test_a_plan_moves_into_the_smallest_bucket_that_holds_it_and_fits():
+    limited = planner(memory=30_000_000)
+    plan = limited.plan((37, 31))
+    assert plan.bucket == (40, 32)
+    moved = limited.moved(plan, [(64, 64), (48, 40), (480, 480), (40, 24)])
+    assert moved == dataclasses.replace(plan, bucket=(48, 40), bytes=limited.estimate((48, 40)))
+    assert limited.moved(plan, [(480, 480), (40, 24)]) == plan
+
+
 def test_two_large_pictures_of_other_sizes_have_their_own_shapes():
     schedule = planner().schedule([(1280, 720), (720, 480)])
     assert set(schedule.buckets) == {(1280, 720), (720, 480)}
