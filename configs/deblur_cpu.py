@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
                 validation="deblur_REDS_small_test",
                 saturation=True,
                 patch=64,
-                batch=4,
+                batch=8,
             ),
             optimizer=OptimizerConfig(
                 steps=2000,

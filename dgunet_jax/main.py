@@ -6,7 +6,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
     from dgunet_jax.training.config import from_config_dict
 
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save otherwise
+        logging.set_verbosity(logging.FATAL)  # Orbax tells every step of a save otherwise
     use_cache(_CACHE.value)
     config = from_config_dict(settings)
     if not hosts.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):
@@ -69,9 +69,7 @@ def main(arguments: list[str]) -> int:
     except Exception:
         traceback.print_exc()
     # JAX would wait for the others, which may never come, before it lets the process end.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    _end(status)
 
 
 def _run_mode(config: "TrainConfig") -> int:
@@ -102,7 +100,15 @@ def run() -> None:
         app.run(main, flags_parser=_parse)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        # After a save that failed Orbax's threads would tell at length what this line says.
+        _end(2)
+
+
+def _end(status: int) -> NoReturn:
+    """Ends the process without waiting for threads or other processes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _parse(arguments: list[str]) -> list[str]:

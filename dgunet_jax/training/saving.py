@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from dgunet_jax import checkpoints
-from dgunet_jax.errors import UserError, one_line
+from dgunet_jax.errors import UserError, one_line, reason
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.training import hosts
 from dgunet_jax.training.step import TrainState
@@ -67,6 +67,7 @@ class RunCheckpoints:
         # A copy: the next step reuses the memory while the checkpoint is being written.
         state = _copy(state)
         training = _training(state)
+        self._check_room(state)
         model = checkpoints.describe(self._config, state.weights)
         model["training"] = {"checksums": _checksums(training), "settings": self._settings}
         score = psnr if psnr is not None and math.isfinite(psnr) else _WORST
@@ -80,7 +81,7 @@ class RunCheckpoints:
                 ),
                 metrics={"psnr": score},
             )
-        except OSError as error:
+        except Exception as error:  # Orbax raises errors of many kinds
             raise _unwritable(self._folder, error) from error
 
     def restore_newest(self, state: TrainState) -> TrainState | None:
@@ -120,10 +121,22 @@ class RunCheckpoints:
             return
         try:
             self._manager.wait_until_finished()
-        except OSError as error:
-            raise _unwritable(self._folder, error) from error
-        finally:
             self._manager.close()
+        except hosts.PeerLost:
+            raise
+        except Exception as error:
+            # What is being raised already says more.
+            if kind is None:
+                raise _unwritable(self._folder, error) from error
+
+    def _check_room(self, state: TrainState) -> None:
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise UserError(
+                f"{self._folder}: has {free / 1e6:,.0f} MB left; a checkpoint needs"
+                f" {needed / 1e6:,.0f} MB"
+            )
 
     def _remove(self, step: int) -> None:
         hosts.wait_for_all(f"all have read {step}")
@@ -209,5 +222,5 @@ def _score(metrics: Any) -> float:
     return metrics["psnr"]
 
 
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path}: cannot be written: {error.strerror or one_line(error)[:200]}")
+def _unwritable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: cannot be written: {reason(error)[:300]}")

@@ -12,48 +12,14 @@ from PIL import Image
 import dgunet_jax
 from dgunet_jax import UserError
 from dgunet_jax.training import loop
-from dgunet_jax.training.config import from_config_dict
 from dgunet_jax.training.guard import DeadRun
 from dgunet_jax.training.lock import locked
 from dgunet_jax.training.preparing import check_batch
-from tests.small import equal, network
+from tests.small import equal
+from tests.training.settings import settings
 
 # Orbax leaves tasks behind that end with an exception when an array is damaged.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-def settings(**groups):
-    values = {
-        "model": {"width": 4, "growth": 2, "last_growth": 2, "num_stages": 3},
-        "data": {
-            "train": "photographs:astronaut,rocket",
-            "validation": "photographs:chelsea",
-            "sigma": 25.0,
-            "patch": 16,
-            "batch": 2,
-            "seed": 3,
-            "validation_crop": 64,
-        },
-        "optimizer": {
-            "steps": 6,
-            "warmup_steps": 1,
-            "learning_rate": 1e-3,
-            "final_learning_rate": 1e-5,
-            "average": 0.9,
-        },
-        "report": {"progress_every": 1, "evaluate_every": 2, "pictures_every": 4, "save_every": 2},
-    }
-    for group, changes in groups.items():
-        values[group] = values.get(group, {}) | changes if isinstance(changes, dict) else changes
-    return from_config_dict(values)
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """Weights to begin with: drawing them takes longer to compile than a test."""
-    path = tmp_path_factory.mktemp("start") / "start.safetensors"
-    dgunet_jax.save(path, *network(width=4, growth=2, last_growth=2))
-    return str(path)
 
 
 @pytest.fixture(scope="module")
