@@ -129,7 +129,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", default="configs/quickstart.py")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=25.0, help="at most between kills")
+    parser.add_argument("--seconds", type=float, default=10.0, help="at most between kills")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = random.Random(options.seed)
@@ -139,21 +139,29 @@ def main() -> int:
         chaos = Chaos(options.config, folder, print)
         chaos.finish(folder / "quiet", *more)
         print("a quiet run has ended", flush=True)
-        for i in range(options.kills):
-            workdir = folder / "killed"
+        kills, runs = 0, 1
+        while kills < options.kills:
+            workdir = folder / f"killed{runs}"
             workers = f"--config.data.workers={rng.randrange(3)}"
             when = saving if rng.random() < 0.3 else after(rng.uniform(0, options.seconds))
             if not chaos.kill(workdir, when, *more, workers):
-                # It is complete; what is killed next is its end, from a checkpoint before it.
-                print(f"{i}: complete")
+                if not same(folder / "quiet", workdir):
+                    return _differ(workdir)
+                runs += 1
+                continue
+            kills += 1
             if rng.random() < 0.4 and len(list((workdir / "checkpoints").glob("[0-9]*"))) > 1:
                 print(damage(workdir, rng), flush=True)
-        chaos.finish(folder / "killed", *more)
-        if not same(folder / "quiet", folder / "killed"):
-            print("the weights differ")
-            return 1
-    print(f"the same weights, bit for bit, after {options.kills} kills")
+        chaos.finish(workdir, *more)
+        if not same(folder / "quiet", workdir):
+            return _differ(workdir)
+    print(f"the same weights, bit for bit, in {runs} run(s) with {kills} kills")
     return 0
+
+
+def _differ(workdir: Path) -> int:
+    print(f"{workdir.name}: the weights differ")
+    return 1
 
 
 if __name__ == "__main__":
