@@ -4,9 +4,9 @@ No recipe of the authors is published for it; this is ours, with the patches, lo
 their real-noise recipe. Score: not trained at full size yet. What they report for their model of
 five degradations is 31.10 dB on CBSD68. DGUNet+: `configs/gaussian_color.py:plus`.
 
-As compiled for eight devices (`--mode dry_run`): 17,216,312 parameters, 26,951 GFLOP a step, 1.4 GB on
-each device, stages being recomputed. Time: about 10 hours on eight A100 for BSD400 and WED's 4,744
-pictures; not measured, but the 643,000 steps' work at 40 % of the 156 TFLOP/s of each.
+As compiled for eight devices (`--mode dry_run`): 17,216,312 parameters, 26,951 GFLOP a step, 1.4 GB
+on each device, stages being recomputed. Time: about 10 hours on eight A100 for BSD400 and WED's
+4,744 pictures; not measured, but the 643,000 steps' work at 40 % of the 156 TFLOP/s of each.
 
 Command: python -m dgunet_jax.main --config configs/gaussian_color.py --workdir runs/gaussian \
     --config.data.train=BSD400+WED --config.data.validation=CBSD68

@@ -2,8 +2,9 @@
 cores.
 
 Trains on five of scikit-image's photographs and is measured on two others, whole: 28.4 dB RGB PSNR
-(ours), the noisy ones having 20.5 dB. 604,864 parameters. Time: under two minutes, compiling
-included, measured while another program used one of the cores.
+(ours), the noisy ones having 20.5 dB. 604,864 parameters, 29 GFLOP a step and 49 MB on each of
+eight devices. Time: under two minutes, compiling included, measured while another program used one
+of the cores.
 
 Command: python -m dgunet_jax.main --config configs/quickstart.py --workdir runs/quickstart
 """
