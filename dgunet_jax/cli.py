@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from dgunet_jax._version import __version__
 from dgunet_jax.errors import UserError
+from dgunet_jax.evaluation.options import add_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     info.set_defaults(run=_info)
 
     _add_restore(commands)
+    _add_evaluate(commands)
     return parser
 
 
@@ -155,6 +157,17 @@ def _add_restoring(restore: argparse.ArgumentParser) -> None:
     work.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the computation")
 
 
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="score a checkpoint, or restored pictures, on a data set",
+        description="Scores pictures by the protocol of a data set and puts the published numbers"
+        " beside theirs.",
+    )
+    evaluate.set_defaults(run=_evaluate)
+    add_options(evaluate)
+
+
 def _convert(options: argparse.Namespace) -> int:
     from dgunet_jax.checkpoints import load, save
     from dgunet_jax.convert.report import describe
@@ -179,6 +192,12 @@ def _info(options: argparse.Namespace) -> int:
 
 def _restore(options: argparse.Namespace) -> int:
     from dgunet_jax.restoration.command import run
+
+    return run(options)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from dgunet_jax.evaluation.command import run
 
     return run(options)
 

@@ -48,8 +48,8 @@ def _pictures_of_any_size() -> Iterator[None]:
 def _restore(options: argparse.Namespace) -> int:
     if "/" in options.suffix or "\\" in options.suffix:
         raise UserError(f"--suffix {options.suffix}: must not contain a path")
-    mesh = _mesh(options.mesh)
-    memory = _bytes(options.memory)
+    mesh = parse_mesh(options.mesh)
+    memory = parse_bytes(options.memory)
     found, failures = find(options.inputs, options.output)
     inputs, unreadable, others = sort_out(found)
     failures += unreadable
@@ -74,7 +74,7 @@ def _restore(options: argparse.Namespace) -> int:
             model,
             variables,
             self_ensemble=options.self_ensemble,
-            tile=_tile(options.tile),
+            tile=parse_tile(options.tile),
             mesh=mesh,
             dtype=options.dtype,
             memory=memory,
@@ -106,7 +106,7 @@ def _check_task(options: argparse.Namespace, config: DGUNetConfig) -> None:
         )
 
 
-def _tile(text: str | None) -> Any:
+def parse_tile(text: str | None) -> Any:
     if text is None or text == "auto":
         return text
     if not text.isdecimal():
@@ -114,7 +114,7 @@ def _tile(text: str | None) -> Any:
     return int(text)
 
 
-def _mesh(text: str | None) -> Mesh | None:
+def parse_mesh(text: str | None) -> Mesh | None:
     """AXIS=N as a mesh of the first N devices."""
     if text is None:
         return None
@@ -128,7 +128,7 @@ def _mesh(text: str | None) -> Mesh | None:
     return jax.make_mesh((count,), (axis,), axis_types=(AxisType.Auto,), devices=devices[:count])
 
 
-def _bytes(text: str | None) -> int | None:
+def parse_bytes(text: str | None) -> int | None:
     if text is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text.strip().upper())

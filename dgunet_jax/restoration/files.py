@@ -62,7 +62,7 @@ def sort_out(found: Sequence[Found]) -> tuple[list[Input], list[str], list[str]]
       that were found in a folder and are none.
     """
     good, failures, others = [], [], []
-    for each, header in _ahead(_header, found):
+    for each, header in ahead(_header, found):
         if isinstance(header, Header):
             good.append(Input(each.path, each.place, (header.height, header.width)))
         elif each.meant:
@@ -98,7 +98,7 @@ def restore_files(restorer: Restorer, jobs: Sequence[Job]) -> Outcome:
     with Progress(len(order), sum(pixels(job.size) for job in order)) as progress:
 
         def images() -> Iterator[tuple[Job, NDArray[np.float32]]]:
-            for job, picture in _ahead(_read, order):
+            for job, picture in ahead(_read, order):
                 if isinstance(picture, Picture):
                     if channels == 1:
                         picture = grey(picture)
@@ -112,7 +112,7 @@ def restore_files(restorer: Restorer, jobs: Sequence[Job]) -> Outcome:
             for job, estimates in restorer.each(images(), schedule, stages, progress.say):
                 yield job, read_pictures.pop(job), estimates
 
-        for (job, _, _), error in _ahead(_write, results()):
+        for (job, _, _), error in ahead(_write, results()):
             if isinstance(error, UserError):
                 failures.append(str(error))
                 progress.advance(f"failed {job.path}", pixels(job.size))
@@ -123,7 +123,7 @@ def restore_files(restorer: Restorer, jobs: Sequence[Job]) -> Outcome:
     return Outcome(restored, failures, len(buckets), schedule.waste, seconds)
 
 
-def _ahead(
+def ahead(
     function: Callable[[Item], Result], items: Iterable[Item]
 ) -> Iterator[tuple[Item, Result | UserError]]:
     """`function` of every item, some ahead of time in other threads, in order.

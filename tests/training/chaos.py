@@ -84,6 +84,8 @@ class Chaos:
         for line in said:
             if "is damaged" in line:
                 self._log(line)
+        if not killed and process.returncode:
+            raise RuntimeError(said[-1])
         return killed
 
 
@@ -94,7 +96,12 @@ def saving(workdir: Path, seconds: float) -> bool:
 
 def saved(workdir: Path, seconds: float) -> bool:
     """A moment after a checkpoint has been written."""
-    return any(path.name.isdigit() for path in workdir.glob("checkpoints/*"))
+    return bool(complete(workdir))
+
+
+def complete(workdir: Path) -> list[Path]:
+    """The checkpoints that have been written."""
+    return [path for path in workdir.glob("checkpoints/*") if path.name.isdigit()]
 
 
 def after(delay: float) -> Callable[[Path, float], bool]:
@@ -103,8 +110,7 @@ def after(delay: float) -> Callable[[Path, float], bool]:
 
 def damage(workdir: Path, rng: random.Random) -> str:
     """Flips a byte of the newest checkpoint's arrays, or cuts a file off."""
-    steps = [p for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()]
-    newest = max(steps, key=lambda p: int(p.name))
+    newest = max(complete(workdir), key=lambda p: int(p.name))
     files = sorted(p for p in newest.glob("*/d/*") if p.stat().st_size > 100)
     files = files or sorted(p for p in newest.rglob("*/d/*") if p.stat().st_size > 100)
     path = rng.choice(files)
@@ -150,7 +156,7 @@ def main() -> int:
                 runs += 1
                 continue
             kills += 1
-            if rng.random() < 0.4 and len(list((workdir / "checkpoints").glob("[0-9]*"))) > 1:
+            if rng.random() < 0.4 and len(complete(workdir)) > 1:
                 print(damage(workdir, rng), flush=True)
         chaos.finish(workdir, *more)
         if not same(folder / "quiet", workdir):

@@ -1,0 +1,89 @@
+"""The scores of an evaluation that may be stopped: a line for each picture, written at once."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dgunet_jax.errors import UserError, reason
+from dgunet_jax.evaluation.measures import Scores
+from dgunet_jax.files import read_bytes
+
+FILE = "scores.jsonl"
+
+
+class Journal:
+    """The scores in a file; its first line says what was evaluated.
+
+    A line that was cut off by a crash is taken away.
+
+    Args:
+      path: the file; it need not exist.
+      identity: all that the scores depend on besides the pictures' files: JSON values.
+
+    Raises:
+      UserError: the file is of another evaluation, is damaged or cannot be used.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]):
+        self._path = path
+        self._scores: dict[str, tuple[str, Scores]] = {}
+        complete = b""
+        if path.exists():
+            content = read_bytes(path)
+            complete = content[: content.rfind(b"\n") + 1]
+            self._read(complete, identity)
+        try:
+            self._file = path.open("r+b" if path.exists() else "w+b")
+            self._file.truncate(len(complete))
+            self._file.seek(len(complete))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {reason(error)}") from error
+        if not complete:
+            self._append(dict(identity))
+
+    def _read(self, content: bytes, identity: Mapping[str, Any]) -> None:
+        try:
+            first, *lines = [json.loads(line) for line in content.splitlines()] or [dict(identity)]
+            for line in lines:
+                scores = Scores(float(line["psnr"]), float(line["ssim"]))
+                self._scores[line["name"]] = line["files"], scores
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{self._path}: is damaged; choose another --output") from error
+        if first != json.loads(json.dumps(identity)):
+            different = [key for key in identity if first.get(key) != identity[key]]
+            was = ", ".join(f"{key} {first.get(key)}, now {identity[key]}" for key in different)
+            raise UserError(
+                f"{self._path.parent}: holds another evaluation ({was}); choose another --output"
+            )
+
+    def scores(self, name: str, files: Iterable[Path]) -> Scores | None:
+        """The scores of a picture, unless there are none or its files have changed since."""
+        known = self._scores.get(name)
+        return known[1] if known is not None and known[0] == _stamp(files) else None
+
+    def add(self, name: str, files: Iterable[Path], scores: Scores) -> None:
+        """Writes the scores of a picture to the disk."""
+        stamp = _stamp(files)
+        self._scores[name] = stamp, scores
+        # JSON has no infinity: it is a string here, which float() reads.
+        values = {key: str(value) for key, value in scores._asdict().items()}
+        self._append({"name": name, **values, "files": stamp})
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        try:
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise UserError(f"{self._path}: cannot be written: {reason(error)}") from error
+
+
+def _stamp(files: Iterable[Path]) -> str:
+    """Sizes and times of change of files."""
+    stats = [path.stat() for path in files]
+    return " ".join(f"{stat.st_size}@{stat.st_mtime_ns}" for stat in stats)

@@ -1,0 +1,215 @@
+"""The protocols by which published numbers were made, one entry for each data set, as plain data.
+
+Nothing heavy is imported here: the command line lists the names.
+"""
+
+import dataclasses
+from typing import Literal
+
+from dgunet_jax.errors import UserError
+from dgunet_jax.wording import either
+
+# What is compared, and how, see `measures.compare`.
+Measure = Literal["rgb", "rgb_volume", "luma", "aligned"]
+Layout = Literal["pairs", "clean", "sidd"]
+
+MEASURES: dict[Measure, str] = {
+    "rgb": "RGB PSNR, SSIM of the channels (7×7 uniform window)",
+    "rgb_volume": "RGB PSNR, SSIM of the volume (MATLAB's of RGB arrays)",
+    "luma": "PSNR and SSIM (Wang) of MATLAB's luma",
+    "aligned": "RGB PSNR and SSIM after alignment (ECC)",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """What a paper states: PSNR in dB and SSIM, means over the data set."""
+
+    model: str
+    psnr: float
+    ssim: float | None
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How pictures become a number.
+
+    Attributes:
+      name: on the command line.
+      title: of the data set.
+      measure: key of `MEASURES`: the metrics and the colours they are computed of.
+      rounded: whether the PSNR is that of the picture rounded to 8 bits; else of the picture
+        clamped to [0, 1]. SSIM, but that of "rgb", is always one of 8-bit pictures.
+      padding: the network's pictures are padded to multiples of this, in pixels, by reflection.
+      self_ensemble: whether the published numbers are means over the eight flips and rotations.
+      sigma: standard deviation, on the [0, 255] scale, of the noise added to clean pictures; None:
+        the data set has degraded pictures.
+      layout: how the data set lies in its folder, see `datasets.find`.
+      count: its pictures; None: any number.
+      published: DGUNet's and DGUNet+'s numbers.
+      note: what else must be known to compare.
+    """
+
+    name: str
+    title: str
+    measure: Measure
+    rounded: bool = True
+    padding: int = 8
+    self_ensemble: bool = False
+    sigma: float | None = None
+    layout: Layout = "pairs"
+    count: int | None = None
+    published: tuple[Published, ...] = ()
+    note: str = ""
+
+    def describe(self) -> str:
+        """In one line: metrics, rounding, padding, noise, self-ensemble."""
+        words = [MEASURES[self.measure], "8 bits" if self.rounded else "clamped, not rounded"]
+        words += [f"padded to multiples of {self.padding} by reflection"]
+        words += [] if self.sigma is None else [f"noise of σ = {self.sigma:g}"]
+        words += ["published with ×8 self-ensemble"] if self.self_ensemble else []
+        words += [self.note] if self.note else []
+        return "; ".join(words)
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """Data sets whose means a paper averages.
+
+    Attributes:
+      members: the folder of each below the suite's, and the name of its protocol.
+      published: averages over them.
+    """
+
+    name: str
+    title: str
+    members: tuple[tuple[str, str], ...]
+    published: tuple[Published, ...] = ()
+
+
+_PAPER = "Mou et al., CVPR 2022"
+_REALBLUR = "weights of the paper, run by EnsIR"
+_IDR = "one model for five degradations; IDR, relayed by InstructIR, AdaIR and VLU-Net"
+
+Numbers = tuple[float, float | None]
+
+
+def _paper(plain: Numbers, plus: Numbers, source: str = _PAPER) -> tuple[Published, ...]:
+    return Published("DGUNet", *plain, source), Published("DGUNet+", *plus, source)
+
+
+def _one(psnr: float, ssim: float | None = None) -> tuple[Published, ...]:
+    return (Published("DGUNet", psnr, ssim, _IDR),)
+
+
+_GAUSSIAN = {
+    ("cbsd68", "CBSD68", 68): {15: (33.85, None), 25: (31.10, 0.883), 50: (27.92, None)},
+    ("kodak24", "Kodak24", 24): {15: (34.56, None), 25: (32.10, None), 50: (28.91, None)},
+    ("urban100", "Urban100", 100): {15: (33.67, None), 25: (31.27, None), 50: (27.94, None)},
+}
+
+_ALL = (
+    Protocol(
+        "gopro", "GoPro test", "rgb_volume", count=1111,
+        published=_paper((32.71, 0.960), (33.17, 0.963)),
+    ),
+    Protocol(
+        "hide", "HIDE test", "rgb_volume", count=2025,
+        published=_paper((30.96, 0.940), (31.40, 0.944)),
+    ),
+    Protocol(
+        "realblur_j", "RealBlur-J test", "aligned", count=980,
+        published=(Published("DGUNet+", 26.583, 0.8261, _REALBLUR),),
+    ),
+    Protocol(
+        "realblur_r", "RealBlur-R test", "aligned", count=980,
+        published=(Published("DGUNet+", 33.990, 0.9430, _REALBLUR),),
+    ),
+    Protocol(
+        "rain100l", "Rain100L", "luma", count=100,
+        published=_paper((37.42, 0.969), (38.25, 0.974)),
+    ),
+    Protocol(
+        "rain100h", "Rain100H", "luma", count=100,
+        published=_paper((30.66, 0.891), (31.06, 0.897)),
+    ),
+    Protocol(
+        "test100", "Test100", "luma", count=98,
+        published=_paper((30.32, 0.899), (30.86, 0.907)),
+    ),
+    Protocol(
+        "test1200", "Test1200", "luma", count=1200,
+        published=_paper((33.23, 0.920), (33.08, 0.916)),
+    ),
+    Protocol(
+        "test2800", "Test2800", "luma", count=2800,
+        published=_paper((33.68, 0.938), (34.01, 0.942)),
+    ),
+    Protocol(
+        "sidd", "SIDD validation", "rgb_volume", rounded=False, self_ensemble=True, layout="sidd",
+        count=1280, published=_paper((39.88, 0.959), (39.91, 0.960)),
+    ),
+    *(
+        Protocol(
+            f"{name}_{sigma}", f"{title}, σ = {sigma}", "rgb", rounded=False, sigma=sigma,
+            layout="clean", count=count, published=_one(*numbers),
+        )
+        for (name, title, count), rows in _GAUSSIAN.items()
+        for sigma, numbers in rows.items()
+    ),
+    Protocol("sots", "SOTS outdoor", "rgb", count=500, published=_one(24.78, 0.940)),
+    Protocol("lol", "LOL test", "rgb", count=15, published=_one(21.87, 0.823)),
+    Protocol(
+        "five_rain100l", "Rain100L, in RGB", "rgb", count=100, published=_one(36.62, 0.971)
+    ),
+    Protocol(
+        "five_gopro", "GoPro test, in RGB", "rgb", count=1111, published=_one(27.25, 0.837)
+    ),
+    Protocol("rgb", "pairs of pictures, in RGB", "rgb"),
+    Protocol("luma", "pairs of pictures, in luma", "luma"),
+)  # fmt: skip
+
+PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
+GENERIC = ("rgb", "luma")  # of anybody's own folder of pairs
+DATASETS = tuple(name for name in PROTOCOLS if name not in GENERIC)
+
+SUITES = {
+    "derain": Suite(
+        "derain",
+        "the five deraining sets",
+        (
+            ("Test100", "test100"),
+            ("Rain100H", "rain100h"),
+            ("Rain100L", "rain100l"),
+            ("Test2800", "test2800"),
+            ("Test1200", "test1200"),
+        ),
+        _paper((33.06, 0.923), (33.46, 0.927)),
+    ),
+    "five": Suite(
+        "five",
+        "five degradations, one model",
+        (
+            ("SOTS", "sots"),
+            ("Rain100L", "five_rain100l"),
+            ("CBSD68", "cbsd68_25"),
+            ("GoPro", "five_gopro"),
+            ("LOL", "lol"),
+        ),
+        _one(28.32, 0.891),
+    ),
+}
+
+
+def protocols(name: str) -> list[tuple[str, Protocol]]:
+    """The protocols a name means, with the folder of each below the data's ("" for one alone).
+
+    Raises:
+      UserError: it means none; the message has those that are known.
+    """
+    if name in SUITES:
+        return [(folder, PROTOCOLS[member]) for folder, member in SUITES[name].members]
+    if name not in PROTOCOLS:
+        raise UserError(f"unknown data set {name!r}; it must be {either([*DATASETS, *SUITES])}")
+    return [("", PROTOCOLS[name])]

@@ -1,0 +1,100 @@
+"""What an evaluation found, and the files that hold it."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dgunet_jax.evaluation.measures import Scores
+from dgunet_jax.evaluation.protocols import Protocol, Published
+from dgunet_jax.files import replacing
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The scores of a data set's pictures.
+
+    Attributes:
+      protocol: how they were computed.
+      label: what restored the pictures.
+      images: names and scores, by name.
+      failures: one line for each picture that has none.
+      provenance: what they were made with; JSON values.
+      limit: pictures that were asked for; None: all.
+    """
+
+    protocol: Protocol
+    label: str
+    images: Sequence[tuple[str, Scores]]
+    failures: Sequence[str]
+    provenance: Mapping[str, Any]
+    limit: int | None = None
+
+    @property
+    def mean(self) -> Scores | None:
+        """The means over the pictures; None if there are none."""
+        return mean([scores for _, scores in self.images])
+
+    def scope(self) -> str:
+        """How much of the data set has scores."""
+        count, whole = len(self.images), self.protocol.count
+        words = f"{count} pictures" if count != 1 else "1 picture"
+        if whole not in (None, count):
+            words = f"{count} of the {whole} pictures"
+        return words + (f", {len(self.failures)} failed" if self.failures else "")
+
+    def as_json(self) -> dict[str, Any]:
+        protocol = self.protocol
+        return {
+            "protocol": protocol.name,
+            "title": protocol.title,
+            "description": protocol.describe(),
+            "model": self.label,
+            "mean": _numbers(self.mean),
+            "count": len(self.images),
+            "expected_count": protocol.count,
+            "limit": self.limit,
+            "published": [published_json(each) for each in protocol.published],
+            "failures": list(self.failures),
+            "images": [{"name": name, **_numbers(scores)} for name, scores in self.images],
+            "provenance": dict(self.provenance),
+        }
+
+    def write(self, folder: Path) -> None:
+        """Writes results.json and images.csv."""
+        write_json(folder / "results.json", self.as_json())
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("name", *Scores._fields))
+        table.writerows((name, *scores) for name, scores in self.images)
+        with replacing(folder / "images.csv") as file:
+            file.write(text.getvalue().encode())
+
+
+def mean(scores: Sequence[Scores]) -> Scores | None:
+    """The means of PSNR and SSIM, the same in any order; None of nothing."""
+    if not scores:
+        return None
+    return Scores(*(math.fsum(column) / len(scores) for column in zip(*scores, strict=True)))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with replacing(path) as file:
+        file.write(json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
+
+
+def published_json(published: Published) -> dict[str, Any]:
+    return dataclasses.asdict(published)
+
+
+def _numbers(scores: Scores | None) -> dict[str, Any]:
+    """PSNR and SSIM; JSON has no infinity, so that is the string "Infinity"."""
+    if scores is None:
+        return dict.fromkeys(Scores._fields)
+    return {
+        key: "Infinity" if math.isinf(value) else value for key, value in scores._asdict().items()
+    }

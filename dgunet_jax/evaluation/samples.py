@@ -1,0 +1,57 @@
+"""One picture of a data set: what is restored and what it should become."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dgunet_jax.data.degradations import gaussian_noise
+from dgunet_jax.images.reading import read_rgb
+from dgunet_jax.restoration.plan import Size
+
+
+class Degraded(NamedTuple):
+    """A degraded picture, float32 (H, W, 3), and its target, uint8 of the same shape."""
+
+    image: NDArray[np.float32]
+    target: NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sample:
+    """A picture that can be read.
+
+    Attributes:
+      name: what it is reported under.
+      size: height and width, pixels.
+      files: what it is read from.
+      places: what its restored picture may be called below a folder of such, without the ending.
+      read: decodes it; may be called in any thread.
+    """
+
+    name: str
+    size: Size
+    files: tuple[Path, ...]
+    places: tuple[str, ...]
+    read: Callable[[], Degraded]
+
+
+def read_pair(image: Path, target: Path) -> Degraded:
+    return Degraded(to_float(read_rgb(image)), read_rgb(target))
+
+
+def read_noisy(clean: Path, sigma: float) -> Degraded:
+    """A clean picture with noise, not clipped.
+
+    The seed is 0 for each, so a picture has the same noise whichever others there are.
+    """
+    target = read_rgb(clean)
+    rng = np.random.default_rng(0)
+    return Degraded(gaussian_noise(to_float(target), sigma, rng), target)
+
+
+def to_float(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return pixels.astype(np.float32) / np.float32(255)

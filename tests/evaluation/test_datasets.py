@@ -1,0 +1,142 @@
+"""Data sets are found as they are published, and what is wrong with them is named."""
+
+import numpy as np
+import pytest
+
+from dgunet_jax import UserError
+from dgunet_jax.evaluation.datasets import find
+from dgunet_jax.evaluation.protocols import PROTOCOLS
+from tests.evaluation.folders import SIZE, clean, degraded, pairs, save
+
+RGB = PROTOCOLS["rgb"]
+
+
+def names(found):
+    return [sample.name for sample in found.samples]
+
+
+@pytest.mark.parametrize(
+    ("inside", "folders"),
+    [
+        ("", ("input", "target")),
+        ("test", ("input", "target")),
+        ("outdoor", ("hazy", "gt")),
+        ("", ("hazy", "clear")),
+        ("eval15", ("low", "high")),
+        ("test", ("blur", "sharp")),
+    ],
+)
+def test_folders_of_pairs(tmp_path, inside, folders):
+    pairs(tmp_path / inside, 2, folders)
+    found = find(RGB, tmp_path)
+    assert names(found) == ["0", "1"]
+    assert (found.failures, found.others) == ([], [])
+    image, target = found.samples[1].read()
+    np.testing.assert_array_equal(target, clean(1))
+    np.testing.assert_array_equal(image, degraded(1).astype(np.float32) / np.float32(255))
+    assert found.samples[1].size == SIZE
+
+
+def test_gopro_as_published(tmp_path):
+    for sequence in ("GOPR0384_11_00", "GOPR0385_11_01"):
+        pairs(tmp_path / "test" / sequence, 2, ("blur", "sharp"))
+        save(tmp_path / "test" / sequence / "blur_gamma" / "0.png", clean(0))
+    pairs(tmp_path / "train" / "GOPR0372_07_00", 1, ("blur", "sharp"))
+    found = find(PROTOCOLS["gopro"], tmp_path)
+    assert names(found) == [
+        "GOPR0384_11_00-0", "GOPR0384_11_00-1", "GOPR0385_11_01-0", "GOPR0385_11_01-1",
+    ]  # fmt: skip
+    assert found.samples[0].places == ("GOPR0384_11_00/0", "GOPR0384_11_00/blur/0")
+    assert found.shortage(PROTOCOLS["gopro"]) == (
+        "GoPro test has 1111 pictures; 4 of them can be scored here"
+    )
+
+
+def test_several_hazy_pictures_have_one_target(tmp_path):
+    save(tmp_path / "gt" / "0001.png", clean(1))
+    save(tmp_path / "gt" / "0002_a.png", clean(2))
+    for name in ("0001_0.8_0.2", "0001_0.9_0.1", "0002_a_0.8_0.2"):
+        save(tmp_path / "hazy" / f"{name}.png", degraded(int(name[3])))
+    found = find(PROTOCOLS["sots"], tmp_path)
+    assert names(found) == ["0001_0.8_0.2", "0001_0.9_0.1", "0002_a_0.8_0.2"]
+    for sample in found.samples:
+        np.testing.assert_array_equal(sample.read().target, clean(int(sample.name[3])))
+
+
+def test_realblur_as_its_list_says(tmp_path):
+    lines = []
+    for i in range(2):
+        scene = f"RealBlur-J_ECC/scene{i:03}"
+        save(tmp_path / scene / "blur" / "blur_1.png", degraded(i))
+        save(tmp_path / scene / "gt" / "gt_1.png", clean(i))
+        lines.append(f"{scene}/gt/gt_1.png {scene}/blur/blur_1.png\n")
+    lines.append("RealBlur-J_ECC/scene000/gt/gt_1.png RealBlur-J_ECC/scene009/blur/blur_1.png\n")
+    (tmp_path / "RealBlur_J_test_list.txt").write_text("".join(lines))
+    found = find(PROTOCOLS["realblur_j"], tmp_path)
+    assert names(found) == ["scene000-blur_1", "scene001-blur_1"]
+    np.testing.assert_array_equal(found.samples[1].read().target, clean(1))
+    (failure,) = found.failures
+    assert "scene009/blur/blur_1.png: no such file (of RealBlur_J_test_list.txt)" in failure
+
+
+def test_what_is_wrong_is_named_and_the_rest_is_found(tmp_path):
+    pairs(tmp_path, 6)
+    (tmp_path / "target" / "1.png").unlink()
+    (tmp_path / "input" / "2.png").unlink()
+    save(tmp_path / "target" / "3.png", clean(3)[1:])
+    save(tmp_path / "input" / "4.bmp", degraded(4))
+    (tmp_path / "input" / "5.png").write_text("words")
+    (tmp_path / "input" / "readme.txt").write_text("words")
+    found = find(RGB, tmp_path)
+    assert names(found) == ["0"]
+    assert found.others == [tmp_path / "input" / "readme.txt"]
+    assert len(found.failures) == 5
+    for part in (
+        f"{tmp_path}/input/1.png: has no target in {tmp_path}/target",
+        f"{tmp_path}/target/2.png: has no input in {tmp_path}/input",
+        f"{tmp_path}/input/3.png is 32×24 and {tmp_path}/target/3.png 32×23 pixels large",
+        f"{tmp_path}/input/4: is ambiguous (4.bmp, 4.png, 4.png)",
+        f"{tmp_path}/input/5.png: not a picture, or damaged",
+    ):
+        assert sum(part in failure for failure in found.failures) == 1, part
+
+
+def test_noise_is_gaussian_and_a_picture_has_the_same_every_time(tmp_path):
+    big = np.full((200, 300, 3), 250, np.uint8)
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.png", big)
+    first, second = find(PROTOCOLS["cbsd68_50"], tmp_path).samples
+    image, target = first.read()
+    np.testing.assert_array_equal(target, big)
+    noise = 255 * image - 250.0
+    assert noise.std() == pytest.approx(50, rel=0.01)
+    assert noise.mean() == pytest.approx(0, abs=0.5)
+    assert image.max() > 1.2  # it is not clipped
+    np.testing.assert_array_equal(first.read().image, image)
+    np.testing.assert_array_equal(second.read().image, image)
+    (tmp_path / "a.png").unlink()
+    (alone,) = find(PROTOCOLS["cbsd68_50"], tmp_path).samples
+    np.testing.assert_array_equal(alone.read().image, second.read().image)
+
+
+def test_clean_pictures_of_a_set_that_has_noisy_ones_too(tmp_path):
+    save(tmp_path / "original_png" / "1.png", clean(1))
+    save(tmp_path / "noisy25" / "1.png", degraded(1))
+    assert names(find(PROTOCOLS["cbsd68_25"], tmp_path)) == ["1"]
+
+
+def test_two_pictures_of_one_name(tmp_path):
+    save(tmp_path / "1.png", clean(1))
+    save(tmp_path / "1.bmp", clean(1))
+    found = find(PROTOCOLS["cbsd68_25"], tmp_path)
+    assert names(found) == ["1"]
+    assert found.failures == [f"{tmp_path}/1.png: has the name of {tmp_path}/1.bmp"]
+
+
+def test_folders_that_hold_nothing_of_the_kind(tmp_path):
+    with pytest.raises(UserError, match=r"no such folder"):
+        find(RGB, tmp_path / "gone")
+    with pytest.raises(UserError, match=r"holds no pairs; they lie in input/ and target/, blur/"):
+        find(RGB, tmp_path)
+    with pytest.raises(UserError, match="holds no pictures"):
+        find(PROTOCOLS["cbsd68_25"], tmp_path)

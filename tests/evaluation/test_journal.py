@@ -1,0 +1,81 @@
+"""Scores are on the disk at once, and only those that still hold are taken from there."""
+
+import math
+
+import pytest
+
+from dgunet_jax import UserError
+from dgunet_jax.evaluation.journal import Journal
+from dgunet_jax.evaluation.measures import Scores
+
+IDENTITY = {"protocol": "rgb", "checkpoint_sha256": "ab", "tile": None}
+
+
+@pytest.fixture
+def files(tmp_path):
+    path = tmp_path / "picture.png"
+    path.write_text("pixels")
+    return (path,)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "scores.jsonl"
+
+
+def test_scores_come_back_bit_for_bit(path, files):
+    scores = {"a": Scores(1 / 3, 2 / 3), "b": Scores(math.inf, 1.0), "ü-€": Scores(31.25, -0.125)}
+    journal = Journal(path, IDENTITY)
+    for name, each in scores.items():
+        journal.add(name, files, each)
+    again = Journal(path, IDENTITY)  # while the first is open: nothing waits in a buffer
+    assert {name: again.scores(name, files) for name in scores} == scores
+    assert again.scores("c", files) is None
+    journal.close()
+    again.close()
+
+
+def test_a_line_that_was_cut_off_is_taken_away(path, files):
+    journal = Journal(path, IDENTITY)
+    journal.add("a", files, Scores(1, 1))
+    journal.add("b", files, Scores(2, 1))
+    journal.close()
+    whole = path.read_bytes()
+    for cut in (whole.rfind(b"\n", 0, -1) + 1, len(whole) - 1, len(whole) - 9, 5):
+        path.write_bytes(whole[:cut] + b" " * 200)  # more than the line that takes its place
+        journal = Journal(path, IDENTITY)
+        assert journal.scores("b", files) is None
+        for name, psnr in (("a", 1), ("b", 2)):
+            if journal.scores(name, files) is None:
+                journal.add(name, files, Scores(psnr, 1))
+        journal.close()
+        assert path.read_bytes() == whole
+
+
+def test_a_picture_whose_file_has_changed_is_scored_again(path, files):
+    journal = Journal(path, IDENTITY)
+    journal.add("a", files, Scores(1, 1))
+    files[0].write_text("other pixels")
+    assert journal.scores("a", files) is None
+    journal.add("a", files, Scores(2, 1))
+    assert journal.scores("a", files) == Scores(2, 1)
+    journal.close()
+
+
+def test_another_evaluation_is_refused(path, files):
+    Journal(path, IDENTITY).close()
+    with pytest.raises(UserError) as error:
+        Journal(path, IDENTITY | {"checkpoint_sha256": "cd"})
+    assert str(error.value) == (
+        f"{path.parent}: holds another evaluation (checkpoint_sha256 ab, now cd);"
+        " choose another --output"
+    )
+
+
+@pytest.mark.parametrize("line", [b"words\n", b"[]\n", b'{"name": "a"}\n', b"\xff\n"])
+def test_damage_is_told(path, line):
+    Journal(path, IDENTITY).close()
+    with path.open("ab") as file:
+        file.write(line)
+    with pytest.raises(UserError, match=r"scores\.jsonl: is damaged"):
+        Journal(path, IDENTITY)

@@ -1,0 +1,95 @@
+"""Protocols give the golden numbers, and round where they say."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from dgunet_jax import UserError
+from dgunet_jax.evaluation.measures import compare
+from dgunet_jax.evaluation.protocols import DATASETS, GENERIC, PROTOCOLS, SUITES, protocols
+from dgunet_jax.evaluation.samples import to_float
+from tests.evaluation.folders import clean, degraded
+from tests.metrics.degraded import recorded
+
+SCORES = {
+    "gopro": ("rgb_psnr_uint8", "ssim_3d_matlab_rgb"),
+    "hide": ("rgb_psnr_uint8", "ssim_3d_matlab_rgb"),
+    "sidd": ("rgb_psnr_uint8", "ssim_3d_matlab_rgb"),
+    "rain100l": ("rain_y_psnr", "rain_y_ssim"),
+    "test2800": ("rain_y_psnr", "rain_y_ssim"),
+    "luma": ("rain_y_psnr", "rain_y_ssim"),
+    "realblur_j": ("realblur_psnr", "realblur_ssim"),
+}
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_golden_numbers(name):
+    psnr, ssim = SCORES[name]
+    pair = next(iter(recorded(psnr).values()))
+    image, target = pair.pair
+    found = compare(PROTOCOLS[name], to_float(image), target)
+    tolerances = (2e-2, 1e-3) if name.startswith("realblur") else (1e-4, 1e-4)
+    for value, score, tolerance in zip(found, (psnr, ssim), tolerances, strict=True):
+        assert value == pytest.approx(pair.scores[score], abs=tolerance)
+
+
+@pytest.mark.parametrize("name", [name for name in PROTOCOLS if not name.startswith("realblur")])
+def test_rounding_is_what_the_protocol_says(name):
+    protocol = PROTOCOLS[name]
+    target = clean(0)
+    near = to_float(target) + np.float32(0.4 / 255)  # rounds to the target
+    psnr, ssim = compare(protocol, near, target)
+    if protocol.rounded:
+        assert (psnr, ssim) == (math.inf, 1)
+    else:
+        assert psnr == pytest.approx(20 * math.log10(255 / 0.4), abs=0.01)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_pictures_are_clamped(name):
+    target = clean(1)
+    image = to_float(degraded(1, sigma=60))
+    image[image == 0], image[image == 1] = -0.3, 1.4
+    expected = compare(PROTOCOLS[name], image.clip(0, 1), target)
+    assert compare(PROTOCOLS[name], image, target) == expected
+
+
+def test_what_cannot_be_scored_is_refused():
+    image, target = to_float(degraded(0)), clean(0)
+    with pytest.raises(UserError, match="it is 32×23 pixels large, its target 32×24"):
+        compare(PROTOCOLS["rgb"], image[1:], target)
+    image[3, 4] = np.nan
+    with pytest.raises(UserError, match="3 values that are NaN"):
+        compare(PROTOCOLS["cbsd68_25"], image, target)
+
+
+def test_every_protocol_is_complete():
+    assert {*DATASETS, *GENERIC} == {*PROTOCOLS}
+    for name, protocol in PROTOCOLS.items():
+        assert protocol.name == name
+        assert (protocol.count is None) == (name in GENERIC)
+        assert bool(protocol.published) == (name not in GENERIC)
+        assert (protocol.sigma is None) == (protocol.layout != "clean")
+    assert {name for name, each in PROTOCOLS.items() if each.self_ensemble} == {"sidd"}
+    assert PROTOCOLS["kodak24_50"].sigma == 50
+
+
+def test_the_average_of_the_deraining_sets_is_that_of_the_paper():
+    suite = SUITES["derain"]
+    for i, average in enumerate(suite.published):
+        members = [protocol.published[i] for _, protocol in protocols("derain")]
+        assert np.mean([each.psnr for each in members]) == pytest.approx(average.psnr, abs=0.011)
+        ssim = np.mean([each.ssim or 0 for each in members])
+        assert ssim == pytest.approx(average.ssim, abs=0.0011)
+
+
+def test_unknown_names_are_told_the_known_ones():
+    with pytest.raises(UserError, match=r"unknown data set 'nope'; it must be gopro, .* or five"):
+        protocols("nope")
+
+
+def test_protocols_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PROTOCOLS["gopro"].rounded = False
