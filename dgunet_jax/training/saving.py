@@ -134,8 +134,8 @@ class RunCheckpoints:
         free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise UserError(
-                f"{self._folder}: has {free / 1e6:,.0f} MB left; a checkpoint needs"
-                f" {needed / 1e6:,.0f} MB"
+                f"{self._folder}: has {free / 1e6:,.1f} MB left; a checkpoint needs"
+                f" {needed / 1e6:,.1f} MB"
             )
 
     def _remove(self, step: int) -> None:
