@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -51,6 +52,7 @@ def main(arguments: list[str]) -> int:
 
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.FATAL)  # Orbax tells every step of a save otherwise
+    sys.unraisablehook = _without_closed_loops(sys.unraisablehook)
     use_cache(_CACHE.value)
     config = from_config_dict(settings)
     if not hosts.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):
@@ -109,6 +111,20 @@ def _end(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _without_closed_loops(hook: Callable[..., object]) -> Callable[..., object]:
+    """The hook without what threads of TensorStore report when Orbax has met a damaged file.
+
+    They speak to event loops that Orbax has closed by then; the error itself is told elsewhere.
+    """
+
+    def without(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not isinstance(error, RuntimeError) or str(error) != "Event loop is closed":
+            hook(unraisable)
+
+    return without
 
 
 def _parse(arguments: list[str]) -> list[str]:

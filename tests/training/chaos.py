@@ -38,7 +38,10 @@ class Chaos:
     def finish(self, workdir: Path, *more: str) -> None:
         """Runs until the end."""
         words = [*self._words, "--workdir", str(workdir), *more]
-        subprocess.run(words, env=self._environment, check=True, stderr=subprocess.PIPE)
+        done = subprocess.run(
+            words, env=self._environment, check=True, stderr=subprocess.PIPE, text=True
+        )
+        no_traceback(done.stderr.splitlines())
 
     def kill(self, workdir: Path, when: Callable[[Path, float], bool], *more: str) -> bool:
         """Starts or goes on and kills at the moment that `when` names.
@@ -78,6 +81,7 @@ class Chaos:
             process.send_signal(signal.SIGKILL)
             process.wait()
             listener.join()
+        no_traceback(said)
         began = [line for line in said if line.startswith("going on")] or ["from the start"]
         last = [line for line in said if line.startswith("step ")][-1:]
         self._log(f"{began[-1]}; {'killed' if killed else 'ended'} after {''.join(last)[:40]!r}")
@@ -87,6 +91,12 @@ class Chaos:
         if not killed and process.returncode:
             raise RuntimeError(said[-1])
         return killed
+
+
+def no_traceback(said: list[str]) -> None:
+    """Raises a RuntimeError if a process has told of an error in Python's way."""
+    if any(line.startswith("Traceback") for line in said):
+        raise RuntimeError("\n".join(said))
 
 
 def saving(workdir: Path, seconds: float) -> bool:
