@@ -113,7 +113,7 @@ def _match(
     pairs = []
     used = set()
     for stem, paths in inputs.items():
-        target = next((start for start in _starts(stem) if start in targets), None)
+        target = next((start for start in starts(stem) if start in targets), None)
         used.add(target)
         if target is None:
             problems += [(path, "no target") for path in paths]
@@ -143,7 +143,7 @@ def _by_stem(folder: Path) -> tuple[dict[str, list[Path]], list[tuple[Path, str]
     return pictures, others
 
 
-def _starts(stem: str) -> Iterator[str]:
+def starts(stem: str) -> Iterator[str]:
     """The stem, and what is before each of its underscores, the longest first."""
     while stem:
         yield stem

@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 from dgunet_jax.data.folders import is_picture, visible
+from dgunet_jax.data.pairs import starts
 from dgunet_jax.errors import UserError, reason
 
 # Folders of degraded pictures and of their targets; in them, or in these parts of a data set.
@@ -107,7 +107,7 @@ def _match(inputs: Path, targets: Path, sequence: str, found: Pairs) -> None:
     degraded, clean = _by_stem(inputs, found), _by_stem(targets, found)
     used = set()
     for stem, paths in degraded.items():
-        target = next((start for start in _starts(stem) if start in clean), None)
+        target = next((start for start in starts(stem) if start in clean), None)
         used.add(target)
         if target is None:
             found.problems += [f"{path}: has no target in {targets}" for path in paths]
@@ -129,13 +129,6 @@ def _by_stem(folder: Path, found: Pairs) -> dict[str, list[Path]]:
         else:
             found.others.append(path)
     return pictures
-
-
-def _starts(stem: str) -> Iterator[str]:
-    """The stem, and what is before each of its underscores, the longest first."""
-    while stem:
-        yield stem
-        stem = stem.rpartition("_")[0]
 
 
 def _listed(folder: Path, path: Path) -> Pairs:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.errors import UserError, reason
 
 _NAME = "lock"
 
@@ -22,7 +22,7 @@ def locked(workdir: Path) -> Iterator[None]:
         workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / _NAME).open("a+")
     except OSError as error:
-        raise UserError(f"{workdir}: cannot be written: {error.strerror}") from error
+        raise UserError(f"{workdir}: cannot be written: {reason(error)}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -53,7 +53,7 @@ class RunCheckpoints:
         try:
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         except OSError as error:
-            raise UserError(f"{self._folder}: cannot be written: {error.strerror}") from error
+            raise UserError(f"{self._folder}: cannot be written: {reason(error)}") from error
 
     def save(self, state: TrainState, psnr: float | None) -> None:
         """Writes a checkpoint in the background; `psnr` in dB ranks it.

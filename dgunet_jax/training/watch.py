@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.errors import UserError, reason
 from dgunet_jax.files import replacing
 from dgunet_jax.restoration.progress import clock
 from dgunet_jax.training.step import Metrics
@@ -55,7 +55,7 @@ class Recorder:
         try:
             self._lines = self._path.open("a")
         except OSError as error:
-            raise UserError(f"{self._path}: cannot be written: {error.strerror}") from error
+            raise UserError(f"{self._path}: cannot be written: {reason(error)}") from error
         self._events = SummaryWriter(str(workdir / _EVENTS), purge_step=step + 1, flush_secs=30)
 
     def __enter__(self) -> Self:
@@ -72,7 +72,7 @@ class Recorder:
             self._lines.write(json.dumps({"step": step, **finite}) + "\n")
             self._lines.flush()
         except OSError as error:
-            raise UserError(f"{self._path}: cannot be written: {error.strerror}") from error
+            raise UserError(f"{self._path}: cannot be written: {reason(error)}") from error
         for name, value in scalars.items():
             if np.isfinite(value):
                 self._events.add_scalar(name, value, step)
@@ -91,7 +91,7 @@ def _forget(path: Path, step: int) -> None:
             for line in _until(content, step):
                 file.write(f"{line}\n".encode())
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
 
 
 def _until(lines: Iterable[str], step: int) -> Iterable[str]:
