@@ -141,8 +141,15 @@ def trace(unfolded: Unfolded, inputs: Array) -> Trace:
     start, y = unfolded.start(inputs)
     x, memory, stages = start, None, []
     for stage in unfolded.stages:
-        residual = stage.operator.forward(x) - y
-        v = stage.gradient(x, y)
-        x, memory = stage.proximal(v, memory, y)
-        stages.append(StageTrace(residual=residual, v=v, x=x, memory=memory))
+        traced = trace_stage(stage, x, memory, y)
+        x, memory = traced.x, traced.memory
+        stages.append(traced)
     return Trace(start=start, y=y, stages=tuple(stages))
+
+
+def trace_stage(stage: UnfoldedStage, x: Array, memory: Memory | None, y: Array) -> StageTrace:
+    """Runs a stage on the estimate and memory of the one before it and keeps what it computes."""
+    residual = stage.operator.forward(x) - y
+    v = stage.gradient(x, y)
+    x, memory = stage.proximal(v, memory, y)
+    return StageTrace(residual=residual, v=v, x=x, memory=memory)

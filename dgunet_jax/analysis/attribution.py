@@ -1,0 +1,180 @@
+"""Which pixels of the input a part of an estimate comes from."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.ndimage
+from numpy.typing import NDArray
+
+from dgunet_jax.analysis.sweep import sweep
+from dgunet_jax.errors import UserError
+from dgunet_jax.models.unfold import Trace, Unfolded
+
+Array = jax.Array
+
+
+class Patch(NamedTuple):
+    """A rectangle of pixels: left column, upper row, width, height."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def check(self, height: int, width: int) -> None:
+        """Raises:
+        UserError: it is empty or not within an image of this size.
+        """
+        inside = self.x >= 0 and self.y >= 0 and min(self.width, self.height) > 0
+        if not inside or self.x + self.width > width or self.y + self.height > height:
+            raise UserError(
+                f"patch {self.x} {self.y} {self.width} {self.height} (X Y W H): must lie within"
+                f" the {width}×{height} pixels"
+            )
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Row and column, pixel centres being whole numbers."""
+        return self.y + (self.height - 1) / 2, self.x + (self.width - 1) / 2
+
+    def mean(self, image: Array) -> Array:
+        """The mean of the patch over pixels, summed over channels, (N,)."""
+        part = image[:, self.y : self.y + self.height, self.x : self.x + self.width]
+        return part.mean(axis=(1, 2)).sum(axis=-1)
+
+
+def saliency(unfolded: Unfolded, inputs: Array, trace: Trace, patch: Patch, stage: int) -> Array:
+    """Σ_channels |∂(mean of the patch of x_k)/∂inputs|, (N, H, W); k VJPs of stages.
+
+    Source: Simonyan, Vedaldi, Zisserman, ICLR workshop 2014, for a patch instead of a class.
+
+    Args:
+      unfolded: the network.
+      inputs: what it was given, (N, H, W, C).
+      trace: what it computed.
+      patch: of the estimate.
+      stage: k, from 1 to K.
+    """
+    return jnp.abs(_patch_gradient(unfolded, inputs, trace, patch, stage)).sum(axis=-1)
+
+
+def effective_radius(
+    saliency: NDArray[np.floating], patch: Patch, parts: Sequence[float] = (0.5, 0.95)
+) -> NDArray[np.float64]:
+    """Radii in pixels of the discs about the patch's centre that hold parts of a saliency map.
+
+    The effective receptive field of Luo et al., NeurIPS 2016, which is much smaller than what an
+    estimate could depend on; measured about a patch instead of one pixel.
+
+    Args:
+      saliency: (H, W), not negative.
+      patch: its centre is that of the discs.
+      parts: of the map's sum, in (0, 1].
+
+    Returns:
+      (len(parts),): the distance of the pixel that completes each part.
+    """
+    rows, columns = np.indices(saliency.shape)
+    row, column = patch.centre
+    distances = np.hypot(rows - row, columns - column).ravel()
+    order = np.argsort(distances, kind="stable")
+    held = np.cumsum(saliency.ravel()[order], dtype=np.float64)
+    # Rounding must not push the last pixel beyond the end.
+    found = np.searchsorted(held, np.asarray(parts) * held[-1] * (1 - 1e-12))
+    return distances[order][found.clip(max=len(order) - 1)]
+
+
+class Attribution(NamedTuple):
+    """Integrated gradients of a score.
+
+    Attributes:
+      map: what each pixel adds to the score, signed, summed over channels, (N, H, W).
+      total: score(end) − score(start) of the path, (N,): what the map should sum to.
+      error: |Σ map − total| / |total|, (N,); shrinks with more points on the path.
+    """
+
+    map: NDArray[np.float64]
+    total: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+
+def blur_path(image: NDArray[np.floating], largest: float, points: int) -> list[NDArray]:
+    """Images from the most blurred to the sharp one, for `integrated_gradients`.
+
+    Gaussian blurs of standard deviation `largest` · (1 − j / (points − 1)) pixels, j = 0 …
+    points − 1, with reflected borders: the path of Xu, Venugopalan, Sundararajan (CVPR 2020), on
+    which no colour but those of the picture appears.
+
+    Args:
+      image: (N, H, W, C).
+      largest: in pixels.
+      points: at least 2.
+    """
+    deviations = [largest * (1 - j / (points - 1)) for j in range(points)]
+    return [
+        scipy.ndimage.gaussian_filter(image, (0, s, s, 0)) if s else np.asarray(image)
+        for s in deviations
+    ]
+
+
+def integrated_gradients(
+    score: Callable[[Array], tuple[Array, Array]], path: Sequence[NDArray]
+) -> Attribution:
+    """Σ_j ½(∇s(y_j) + ∇s(y_{j+1})) ⊙ (y_{j+1} − y_j): ∫ ∇s · dy along a path.
+
+    Source: Sundararajan, Taly, Yan, ICML 2017; local attribution maps of restoration networks by
+    blurred paths: Gu and Dong, CVPR 2021. The trapezoidal rule is exact for quadratic scores on
+    straight paths.
+
+    Args:
+      score: gives the score (N,) of images and its gradient, (N, H, W, C).
+      path: images from the baseline to the picture, at least two.
+    """
+    images = [np.asarray(image, np.float64) for image in path]
+    scores, gradients = [], []
+    for image in path:
+        value, gradient = score(jnp.asarray(image))
+        scores.append(np.asarray(value, np.float64))
+        gradients.append(np.asarray(gradient, np.float64))
+    parts = [
+        (0.5 * (before + after) * (end - start)).sum(axis=-1)
+        for before, after, start, end in zip(
+            gradients, gradients[1:], images, images[1:], strict=False
+        )
+    ]
+    total = scores[-1] - scores[0]
+    found = np.sum(parts, axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.abs(found.sum(axis=(1, 2)) - total) / np.abs(total)
+    return Attribution(found, total, error)
+
+
+def patch_score(
+    unfolded: Unfolded, run: Callable[[Unfolded, Array], Trace], patch: Patch
+) -> Callable[[Array], tuple[Array, Array]]:
+    """The mean of a patch of x_K as a score with its gradient, for `integrated_gradients`.
+
+    Args:
+      unfolded: the network.
+      run: `dgunet_jax.trace`, or another that gives the same.
+      patch: of the result.
+    """
+
+    def score(inputs: Array) -> tuple[Array, Array]:
+        trace = run(unfolded, inputs)
+        gradient = _patch_gradient(unfolded, inputs, trace, patch, len(trace.stages))
+        return patch.mean(trace.stages[-1].x), gradient
+
+    return score
+
+
+def _patch_gradient(
+    unfolded: Unfolded, inputs: Array, trace: Trace, patch: Patch, stage: int
+) -> Array:
+    estimate = trace.stages[stage - 1].x
+    cotangent = jax.grad(lambda image: patch.mean(image).sum())(estimate)
+    cotangents = [*[None] * (stage - 1), cotangent]
+    return sweep(unfolded, inputs, trace, cotangents).inputs

@@ -1,0 +1,70 @@
+"""How the training loss reaches every stage."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from dgunet_jax.analysis.sweep import sweep
+from dgunet_jax.analysis.vectors import norm
+from dgunet_jax.models.unfold import Trace, Unfolded
+from dgunet_jax.training.losses import LOSSES
+
+Array = jax.Array
+
+
+@flax.struct.dataclass
+class Flow:
+    """Gradients of L = Σ_k loss(x_k), over K stages.
+
+    Attributes:
+      estimates: ‖∂L/∂x_k‖₂ of each picture, (K, N).
+      weights: ‖∂L/∂θ_k‖₂ of each stage's weights, (K,); each use of shared weights counts alone.
+      cosines: between the gradients that the uses of the shared middle weights contribute, (K − 2,
+        K − 2), in [−1, 1]; None if they are not shared or used once. Negative ones pull against
+        each other.
+    """
+
+    estimates: Array
+    weights: Array
+    cosines: Array | None
+
+
+def flow(
+    unfolded: Unfolded, inputs: Array, trace: Trace, clean: Array, loss: str = "charbonnier_edge"
+) -> Flow:
+    """Measures the gradients at what a network computed; one VJP of every stage.
+
+    Shared slopes and sampling matrices, which belong to no stage, are not counted.
+
+    Args:
+      unfolded: the network.
+      inputs: what it was given.
+      trace: what it computed.
+      clean: the targets, (N, H, W, C).
+      loss: one of `training.losses.LOSSES`.
+    """
+    cotangents = [_gradient(loss, each.x, clean) for each in trace.stages]
+    swept = sweep(unfolded, inputs, trace, cotangents, weights=True)
+    vectors = [_flat(each) for each in swept.weights]
+    config = unfolded.model.config
+    uses = vectors[1:-1] if config.share_middle and config.num_middle > 1 else []
+    return Flow(
+        estimates=jnp.stack([norm(each) for each in swept.estimates]),
+        weights=jnp.stack([jnp.linalg.norm(each) for each in vectors]),
+        cosines=_cosines(jnp.stack(uses)) if uses else None,
+    )
+
+
+def _gradient(loss: str, x: Array, clean: Array) -> Array:
+    return jax.grad(lambda x: LOSSES[loss](x, clean))(x)
+
+
+def _flat(tree: Any) -> Array:
+    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
+
+
+def _cosines(vectors: Array) -> Array:
+    lengths = jnp.linalg.norm(vectors, axis=1)
+    return (vectors @ vectors.T) / jnp.outer(lengths, lengths)

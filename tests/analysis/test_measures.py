@@ -1,0 +1,241 @@
+"""Every measure of a stage on operators whose answers are known, to 1e-5."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dgunet_jax.analysis.adjointness import adjointness, adjointness_gap
+from dgunet_jax.analysis.contraction import contraction
+from dgunet_jax.analysis.gradients import gradient_quality
+from dgunet_jax.analysis.progress import progress
+from dgunet_jax.analysis.spectra import largest_singular_value, symmetry
+from dgunet_jax.analysis.steps import step
+from dgunet_jax.models.unfold import trace_stage
+from tests.analysis.closed_forms import circular_blur, linear, rotation, soft_threshold, stage
+
+SHAPE = (4, 5, 1)
+KERNEL = np.outer([1, 2, 1], [1, 3, 1]) / 20  # its mean is 1, its other frequencies are below
+
+
+@pytest.fixture(autouse=True)
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def images() -> tuple[jax.Array, jax.Array]:
+    rng = np.random.default_rng(3)
+    return jnp.asarray(rng.random((2, *SHAPE))), jnp.asarray(rng.random((2, 20)))
+
+
+def close(found, expected, tolerance=1e-5):
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_progress_is_distances(images):
+    x, y = images
+    made = stage(linear(np.diag(np.linspace(0.5, 2, 20)), SHAPE), 0.3, scale=0.5)
+    measured = progress(x, trace_stage(made, x, None, y))
+    a = np.linspace(0.5, 2, 20)
+    flat = np.asarray(x).reshape(2, 20)
+    residual = a * flat - np.asarray(y)
+    v = flat - 0.3 * a * residual
+    for found, expected in (
+        (measured.residual, residual),
+        (measured.gradient_move, v - flat),
+        (measured.proximal_move, -0.5 * v),
+        (measured.change, 0.5 * v - flat),
+    ):
+        close(found, np.sqrt((expected**2).mean(axis=1)), 1e-12)
+
+
+def test_a_true_gradient(images):
+    x, y = images
+    blur = circular_blur(4, 5, KERNEL)
+    quality = gradient_quality(linear(blur, SHAPE), 0.7, x, y)
+    close(quality.cosine, 1)
+    close(quality.relative_error, 0)
+    residual = np.asarray(x).reshape(2, 20) @ blur.T - np.asarray(y)
+    after = residual - 0.7 * residual @ blur @ blur.T
+    close(quality.data_ratio, (after**2).sum(axis=1) / (residual**2).sum(axis=1))
+    assert quality.towards_clean is None
+
+
+def test_a_direction_turned_by_60_degrees(images):
+    x, y = images
+    turned = linear(np.eye(20), SHAPE, rotation(np.pi / 3, 10))
+    quality = gradient_quality(turned, 1.0, x, y)
+    close(quality.cosine, 0.5)
+    close(quality.relative_error, 1)  # the third side of an equilateral triangle
+    close(quality.data_ratio, 1)
+
+
+def test_a_step_from_the_measurement_towards_the_clean_image(images):
+    x, _ = images
+    quality = gradient_quality(linear(np.eye(20), SHAPE), 0.5, x, x.reshape(2, 20) - 1, x - 2)
+    close(quality.towards_clean, 1)
+    close(quality.data_ratio, 0.25)
+
+
+def test_a_step_without_residual_has_no_direction(images):
+    x, _ = images
+    quality = gradient_quality(linear(np.eye(20), SHAPE), 0.5, x, x.reshape(2, 20))
+    assert np.isnan(quality.cosine).all() and np.isnan(quality.data_ratio).all()
+
+
+@pytest.mark.parametrize("name", ["blur", "diagonal", "rotation"])
+def test_adjoints_have_no_gap(name, images):
+    x, y = images
+    matrices = {
+        "blur": circular_blur(4, 5, KERNEL),
+        "diagonal": np.diag(np.linspace(-1, 2, 20)),
+        "rotation": rotation(0.4, 10),
+    }
+    found = adjointness(linear(matrices[name], SHAPE), x, y, jax.random.key(0))
+    close(found.random, 0)
+    close(found.in_use, 0)
+
+
+def test_the_gap_of_a_known_pair(images):
+    """Φ = diag(1, 3), Φᵀ = 1: ⟨u, w⟩ beside ⟨u, Φw⟩."""
+    x, r = jnp.ones((1, 1, 2, 1)), jnp.ones((1, 2))
+    pair = linear(np.diag([1.0, 3.0]), (1, 2, 1), np.eye(2))
+    u, w = jnp.array([[1.0, 1.0]]), jnp.array([1.0, 2.0]).reshape(1, 1, 2, 1)
+    gap = adjointness_gap(pair.forward, lambda r: pair.adjoint(r, at=x), x, r, u, w)
+    close(gap, (7 - 3) / (7 + 3))
+
+
+def test_an_antisymmetric_pair_has_the_largest_gap(images):
+    x, y = images
+    quarter = rotation(np.pi / 2, 10)
+    found = adjointness(linear(quarter, SHAPE, quarter), x, y, jax.random.key(1))
+    close(found.random, 1)
+
+
+def test_gaps_of_scaled_adjoints_are_the_same_for_all_probes(images):
+    """Φᵀ = c Aᵀ: (1 − c) / (1 + c) whatever the direction."""
+    x, y = images
+    blur = circular_blur(4, 5, KERNEL)
+    found = adjointness(linear(blur, SHAPE, 0.25 * blur.T), x, y, jax.random.key(2))
+    close(found.random, 0.6)
+    close(found.in_use, 0.6)
+
+
+def test_curvature_of_a_blur_is_its_largest_frequency(images):
+    x, _ = images
+    blur = circular_blur(4, 5, 1.5 * KERNEL)
+    measured = step(linear(blur, SHAPE), 0.8, x, jax.random.key(0))
+    close(measured.curvature, 2.25, 1e-3)  # the tolerance of the iteration
+    close(measured.product, 0.8 * measured.curvature, 1e-12)
+    close(measured.step_size, 0.8, 1e-12)
+    assert measured.converged.all()
+
+
+@pytest.mark.parametrize("name", ["blur", "diagonal", "rotation", "soft_threshold"])
+def test_largest_singular_values(name, images):
+    x, _ = images
+    functions = {
+        "blur": (linear(circular_blur(4, 5, KERNEL), SHAPE).forward, 1),
+        "diagonal": (linear(np.diag(np.linspace(-3, 2, 20)), SHAPE).forward, 3),
+        "rotation": (linear(2 * rotation(1.1, 10), SHAPE).forward, 2),
+        "soft_threshold": (lambda x: soft_threshold(x, 0.3), 1),
+    }
+    function, expected = functions[name]
+    key = jax.random.key(4)
+    found = largest_singular_value(function, x, key, tolerance=1e-9, most=500)
+    close(found.value, expected)
+    assert found.converged.all() and found.iterations < 500
+
+
+def test_pictures_have_their_own_singular_values():
+    scales = jnp.array([0.5, 2.0, 7.0]).reshape(3, 1, 1, 1)
+    at = jnp.ones((3, 3, 4, 2))
+    found = largest_singular_value(lambda x: scales * x, at, jax.random.key(0))
+    close(found.value, [0.5, 2, 7])
+
+
+def test_singular_values_of_states():
+    """(x, m) ↦ (x + m, m): the golden ratio."""
+    at = jnp.ones((1, 3)), jnp.ones((1, 3))
+    found = largest_singular_value(
+        lambda state: (state[0] + state[1], state[1]), at, jax.random.key(0), 1e-9
+    )
+    close(found.value, (1 + 5**0.5) / 2)
+
+
+def test_too_few_iterations_are_told(images):
+    x, _ = images
+    diagonal = linear(np.diag(np.linspace(1, 2, 20)), SHAPE)
+    found = largest_singular_value(diagonal.forward, x, jax.random.key(0), 1e-12, most=3)
+    assert found.iterations == 3
+    assert not found.converged.any()
+
+
+def test_maps_that_destroy_everything_have_norm_zero(images):
+    x, _ = images
+    found = largest_singular_value(lambda x: 0 * x, x, jax.random.key(0))
+    close(found.value, 0)
+    assert found.converged.all()
+
+
+def test_symmetric_jacobians(images):
+    x, _ = images
+    for function in (
+        lambda x: soft_threshold(x, 0.4),
+        lambda x: linear(circular_blur(4, 5, KERNEL), SHAPE).forward(x).reshape(x.shape),
+    ):
+        found = symmetry(function, x, jax.random.key(5))
+        close(found.gap, 0)
+        assert (found.lowest_quotient > 0).all()
+
+
+def test_a_quarter_turn_is_all_gap(images):
+    x, _ = images
+    turn = linear(rotation(np.pi / 2, 10), SHAPE)
+    found = symmetry(lambda x: turn.forward(x).reshape(x.shape), x, jax.random.key(6))
+    close(found.gap, 1)
+    close(found.lowest_quotient, 0)  # ⟨u, Ju⟩ = 0 for all u
+
+
+def test_negative_maps_are_found(images):
+    x, _ = images
+    found = symmetry(lambda x: -3 * x, x, jax.random.key(7))
+    close(found.lowest_quotient, -3)
+    close(found.gap, 0)
+
+
+def test_contraction_of_a_stage(images):
+    """x ↦ s (x − ρ AᵀA x): singular values s |1 − ρ a²|."""
+    x, y = images
+    a = np.linspace(0.5, 1.5, 20)
+    made = stage(linear(np.diag(a), SHAPE), 0.4, scale=0.9)
+    memory = jnp.zeros(2)
+    found = contraction(made, x, memory, y, jax.random.key(8), tolerance=1e-9, most=2000)
+    close(found.image.value, 0.9 * np.abs(1 - 0.4 * a**2).max())
+    close(found.state.value, 1)  # the memory goes through unchanged
+    close(found.proximal.gap, 0)
+    close(found.proximal.lowest_quotient, 0.9)
+
+
+def test_measures_can_be_compiled_and_keep_float32(images):
+    x, y = (a.astype(jnp.float32) for a in images)
+    operator = linear(circular_blur(4, 5, KERNEL).astype(np.float32), SHAPE)
+
+    @jax.jit
+    def measure(operator, x, y):
+        key = jax.random.key(0)
+        return (
+            gradient_quality(operator, jnp.float32(0.7), x, y),
+            adjointness(operator, x, y, key),
+            step(operator, jnp.float32(0.7), x, key),
+        )
+
+    measured = measure(operator, x, y)
+    quality, gaps, sizes = measured
+    close(quality.cosine, 1)
+    assert (gaps.random < 1e-3).all()
+    close(sizes.curvature, 1, 2e-3)
+    floats = [a for a in jax.tree.leaves(measured) if jnp.issubdtype(a.dtype, jnp.floating)]
+    assert {a.dtype for a in floats} == {jnp.dtype(jnp.float32)}
