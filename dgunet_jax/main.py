@@ -24,8 +24,15 @@ _MODE = flags.DEFINE_enum(
     "train",
     ["train", "evaluate", "dry_run"],
     "train: or go on where the run in workdir stopped; evaluate: score its best checkpoint on the"
-    " held-out pictures; dry_run: compile the step and tell what it costs.",
+    " held-out pictures, or on --dataset; dry_run: compile the step and tell what it costs.",
 )
+_DATASET = flags.DEFINE_string(
+    "dataset",
+    None,
+    "With --mode evaluate: score this data set as dgunet evaluate does; results go to"
+    " evaluation/DATASET in workdir. rgb and luma: any folder of pairs.",
+)
+_DATA = flags.DEFINE_string("data", None, "Folder of --dataset.")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
@@ -84,6 +91,10 @@ def _run_mode(config: "TrainConfig") -> int:
     workdir = Path(_WORKDIR.value or "")
     from dgunet_jax.training import hosts, loop
 
+    if (_DATASET.value is None) != (_DATA.value is None):
+        raise UserError("--dataset and --data go together; one of them is missing")
+    if _DATASET.value is not None:
+        return _evaluate(_DATASET.value, _DATA.value, workdir)
     if _MODE.value == "evaluate":
         scores = loop.evaluate(config, workdir)
     else:
@@ -94,6 +105,21 @@ def _run_mode(config: "TrainConfig") -> int:
     if hosts.is_first():
         print(f"PSNR input {scores.noisy:.2f} dB, restored {scores.restored:.2f} dB")
     return 0
+
+
+def _evaluate(dataset: str, data: str | None, workdir: Path) -> int:
+    """What `dgunet evaluate` does, for the best checkpoint of a run."""
+    import jax
+
+    from dgunet_jax.evaluation.command import parse, run
+
+    if _MODE.value != "evaluate":
+        raise UserError("--dataset is for --mode evaluate")
+    if jax.process_count() > 1:
+        raise UserError("--dataset is evaluated by one process, on all its devices")
+    words = ["--dataset", dataset, "--data", f"{data}", "--checkpoint", f"{workdir}"]
+    words += ["--output", f"{workdir / 'evaluation' / dataset}"]
+    return run(parse([*words, *([] if _CACHE.value else ["--no-cache"])]))
 
 
 def run() -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dgunet_jax.data.folders import is_picture, visible
@@ -108,42 +108,83 @@ def _match(
     input_folder: Path, target_folder: Path
 ) -> tuple[list[tuple[Path, Path]], list[tuple[Path, str]]]:
     """Pairs, and the files that belong to none, with the reason."""
-    (inputs, problems), (targets, more) = map(_by_stem, (input_folder, target_folder))
-    problems += more
-    pairs = []
-    used = set()
+    problems: list[tuple[Path, str]] = []
+    pictures: list[dict[str, list[Path]]] = []
+    for folder in (input_folder, target_folder):
+        found, others = by_stem(folder) if folder.is_dir() else ({}, [folder])
+        pictures.append(found)
+        problems += [(path, _what(path)) for path in others]
+    matched = match_stems(*pictures)
+    problems += [(path, "no target") for path in matched.without_target]
+    for inputs, targets in matched.ambiguous.values():
+        several = [*inputs, *(targets if len(targets) > 1 else [])]
+        problems += [(path, "ambiguous") for path in several]
+    problems += [(path, "no input") for path in matched.without_input]
+    return matched.pairs, problems
+
+
+def _what(path: Path) -> str:
+    """Why something that lies where a picture should is none."""
+    if path.is_dir():
+        return "a folder"
+    return "no picture" if path.exists() else "missing"
+
+
+@dataclasses.dataclass
+class Matched:
+    """Which inputs and targets belong together.
+
+    Attributes:
+      pairs: an input and its target.
+      without_target, without_input: those that are alone.
+      ambiguous: by the input's stem, inputs and targets, of which several have one name.
+    """
+
+    pairs: list[tuple[Path, Path]] = dataclasses.field(default_factory=list)
+    without_target: list[Path] = dataclasses.field(default_factory=list)
+    without_input: list[Path] = dataclasses.field(default_factory=list)
+    ambiguous: dict[str, tuple[Sequence[Path], Sequence[Path]]] = dataclasses.field(
+        default_factory=dict
+    )
+
+
+def match_stems(
+    inputs: Mapping[str, Sequence[Path]], targets: Mapping[str, Sequence[Path]]
+) -> Matched:
+    """Pairs files by their stems, as `find_pairs` says."""
+    matched, used = Matched(), set()
     for stem, paths in inputs.items():
-        target = next((start for start in starts(stem) if start in targets), None)
+        target = next((start for start in _starts(stem) if start in targets), None)
         used.add(target)
         if target is None:
-            problems += [(path, "no target") for path in paths]
+            matched.without_target += paths
         elif len(paths) > 1 or len(targets[target]) > 1:
-            problems += [(path, "ambiguous") for path in paths]
+            matched.ambiguous[stem] = paths, targets[target]
         else:
-            pairs.append((paths[0], targets[target][0]))
+            matched.pairs.append((paths[0], targets[target][0]))
     for stem, paths in targets.items():
-        if len(paths) > 1:
-            problems += [(path, "ambiguous") for path in paths]
-        elif stem not in used:
-            problems.append((paths[0], "no input"))
-    return pairs, problems
+        if stem not in used:
+            matched.without_input += paths
+    return matched
 
 
-def _by_stem(folder: Path) -> tuple[dict[str, list[Path]], list[tuple[Path, str]]]:
-    """The pictures in a folder, and what else there is."""
-    if not folder.is_dir():
-        return {}, [(folder, "missing")]
+def by_stem(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """The pictures in a folder, and what else there is.
+
+    Raises:
+      UserError: there is no such folder.
+    """
     pictures: dict[str, list[Path]] = defaultdict(list)
     others = []
     for path in visible(folder):
         if path.is_dir() or not is_picture(path):
-            others.append((path, "a folder" if path.is_dir() else "no picture"))
+            others.append(path)
         else:
             pictures[path.stem].append(path)
     return pictures, others
 
 
-def starts(stem: str) -> Iterator[str]:
+def _starts(stem: str) -> Iterator[str]:
     """The stem, and what is before each of its underscores, the longest first."""
     while stem:
         yield stem

@@ -9,9 +9,10 @@ from typing import TypeVar
 
 from dgunet_jax.data.folders import pictures_below
 from dgunet_jax.errors import UserError
+from dgunet_jax.evaluation.dnd import find_boxes
 from dgunet_jax.evaluation.layouts import Pair, clean_folder, find_pairs
 from dgunet_jax.evaluation.protocols import Protocol
-from dgunet_jax.evaluation.samples import Sample, read_noisy, read_pair
+from dgunet_jax.evaluation.samples import Sample, read_clean, read_noisy, read_pair
 from dgunet_jax.evaluation.sidd import find_blocks
 from dgunet_jax.images.reading import read_header
 
@@ -47,7 +48,8 @@ def find(protocol: Protocol, folder: Path) -> Found:
     """Looks at all pictures of a data set, without decoding them.
 
     Pairs lie as `layouts.find_pairs` says; clean pictures anywhere below the folder, or below its
-    `target/` or `original_png/` if there is one; SIDD's blocks as `sidd.find_blocks` says.
+    `target/` or `original_png/` if there is one; SIDD's blocks as `sidd.find_blocks` says, DND's
+    boxes as `dnd.find_boxes` does.
 
     Raises:
       UserError: there is no such folder, or nothing of the data set in it.
@@ -58,8 +60,8 @@ def find(protocol: Protocol, folder: Path) -> Found:
         return Found(samples, pairs.problems + failures, pairs.others)
     if protocol.layout == "sidd":
         return Found(find_blocks(folder), [], [])
-    if protocol.sigma is None:
-        raise UserError(f"{protocol.title} cannot be evaluated yet")
+    if protocol.layout == "dnd":
+        return Found(*find_boxes(folder), [])
     start = clean_folder(folder)
     look = functools.partial(_clean_sample, start, protocol.sigma)
     samples, failures = _split(look, pictures_below(start))
@@ -107,9 +109,12 @@ def _pair_sample(pair: Pair) -> Sample:
     )
 
 
-def _clean_sample(folder: Path, sigma: float, path: Path) -> Sample:
+def _clean_sample(folder: Path, sigma: float | None, path: Path) -> Sample:
+    """A picture with noise of σ, or as it is for a network that samples it."""
     header = read_header(path)
     place = path.relative_to(folder).with_suffix("").as_posix()
     name = place.replace("/", "-")
-    read = functools.partial(read_noisy, path, sigma)
+    read = functools.partial(read_clean, path)
+    if sigma is not None:
+        read = functools.partial(read_noisy, path, sigma)
     return Sample(name, (header.height, header.width), (path,), (place,), read)

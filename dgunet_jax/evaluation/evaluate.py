@@ -11,16 +11,18 @@ from jax.sharding import AxisType, Mesh
 from dgunet_jax._version import __version__
 from dgunet_jax.checkpoints import load
 from dgunet_jax.compilation import use_cache
-from dgunet_jax.errors import UserError, reason
+from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.datasets import find
+from dgunet_jax.evaluation.dnd import Submission
 from dgunet_jax.evaluation.protocols import Protocol
-from dgunet_jax.evaluation.provenance import checkpoint_hash, versions
 from dgunet_jax.evaluation.report import write_report
 from dgunet_jax.evaluation.restored import Folder, Network, Source
 from dgunet_jax.evaluation.results import Evaluation
-from dgunet_jax.evaluation.scoring import score
-from dgunet_jax.evaluation.showcase import extremes
+from dgunet_jax.evaluation.scoring import Comparison, score
+from dgunet_jax.evaluation.showcase import MOST, extremes
+from dgunet_jax.lock import locked
 from dgunet_jax.models.config import DGUNetConfig
+from dgunet_jax.provenance import checkpoint_hash, versions
 from dgunet_jax.restoration.restorer import Restorer
 
 
@@ -124,36 +126,60 @@ def evaluate(
     if not samples:
         raise UserError(f"{data}: nothing can be scored: {'; '.join(found.failures)}")
     source, who = restoring.source(protocol)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written: {reason(error)}") from error
     identity = {"protocol": protocol.name, "dgunet_jax": __version__, **who}
-    images, failures, showcase = score(
-        protocol, samples, source, output, identity, save_images=save_images
-    )
-    provenance = {
-        **identity,
-        "checkpoint": None if restoring.checkpoint is None else str(restoring.checkpoint),
-        "data": str(data),
-        "versions": versions(),
-        "devices": [str(device) for device in jax.devices()],
-    }
-    failures = [*found.failures, *failures]
-    evaluation = Evaluation(protocol, restoring.label(), images, failures, provenance, limit)
-    evaluation.write(output)
-    worst, best = extremes({name: scores.psnr for name, scores in images})
-    by_name = {sample.name: sample for sample in samples}
-    pictures = showcase.pictures([*worst, *best], by_name, source)
-    write_report(output, evaluation, worst, best, pictures)
+    with locked(output):
+        submission = Submission(output) if protocol.measure == "server" else None
+        images, failures, showcase = score(
+            submission or Comparison(protocol),
+            samples,
+            source,
+            output,
+            identity,
+            save_images=save_images,
+        )
+        provenance = {
+            **identity,
+            "checkpoint": None if restoring.checkpoint is None else str(restoring.checkpoint),
+            "data": str(data),
+            "versions": versions(),
+            "devices": [str(device) for device in jax.devices()],
+        }
+        evaluation = Evaluation(
+            protocol,
+            restoring.label(),
+            images,
+            [*found.failures, *failures],
+            provenance,
+            limit,
+            submission and submission.bundle(sample.name for sample in found.samples),
+        )
+        evaluation.write(output)
+        shown = _shown(evaluation)
+        by_name = {sample.name: sample for sample in samples}
+        names = [name for each in shown.values() for name in each]
+        write_report(output, evaluation, shown, showcase.pictures(names, by_name, source))
     return evaluation
 
 
+def _shown(evaluation: Evaluation) -> dict[str, list[str]]:
+    """Which pictures a report shows, by title."""
+    if evaluation.protocol.measure == "server":
+        return {"Pictures": [name for name, _ in evaluation.images[:MOST]]}
+    worst, best = extremes({name: scores.psnr for name, scores in evaluation.scored})
+    return {"Worst pictures": worst, "Best pictures": best}
+
+
 def _check_task(checkpoint: Path, config: DGUNetConfig, protocol: Protocol) -> None:
-    if config.channels != 3 or config.multiple != protocol.padding:
+    if config.measurements != protocol.measurements:
+        takes, needs = (
+            f"{m} measurements of each block" if m else "pictures that are not sampled"
+            for m in (config.measurements, protocol.measurements)
+        )
+        raise UserError(f"{checkpoint}: takes {takes}; {protocol.title} is {needs}")
+    if config.channels != protocol.channels:
         raise UserError(
-            f"{checkpoint}: takes images of {config.channels} channels, padded to multiples of"
-            f" {config.multiple}; {protocol.title} has 3 and {protocol.padding}"
+            f"{checkpoint}: takes images of {config.channels} channels; {protocol.title} has"
+            f" {protocol.channels}"
         )
 
 

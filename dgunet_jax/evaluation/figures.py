@@ -17,15 +17,17 @@ _LARGEST_SIDE = 960  # pixels; what is larger is shrunk
 _LARGEST_PNG = 2**16  # pixels; what is larger becomes JPEG
 
 
-def figures(restored: Restored) -> list[tuple[str, str]]:
-    """Input, restored picture, target and error map: what each is, and its data URI."""
-    target = to_float(restored.target)
-    return [
-        ("input", _data_uri(to_uint8(restored.degraded))),
-        ("restored", _data_uri(to_uint8(restored.image))),
-        ("target", _data_uri(restored.target)),
-        ("error", _data_uri(error_map(restored.image, target))),
-    ]
+def figures(restored: Restored, sampled: bool = False) -> list[tuple[str, str]]:
+    """Input, restored picture, target and error map: what each is, and its data URI.
+
+    What was `sampled` has no input that is a picture; some data sets have no targets.
+    """
+    shown = [] if sampled else [("input", to_uint8(restored.degraded))]
+    shown += [("restored", to_uint8(restored.image))]
+    if restored.target is not None:
+        error = error_map(restored.image, to_float(restored.target))
+        shown += [("target", restored.target), ("error", error)]
+    return [(what, _data_uri(pixels)) for what, pixels in shown]
 
 
 def error_map(image: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -47,8 +49,11 @@ def _data_uri(pixels: NDArray[np.uint8]) -> str:
     shrink = max(height, width) / _LARGEST_SIDE
     if shrink > 1:
         size = round(width / shrink), round(height / shrink)
-        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
-    picture = Picture(np.ascontiguousarray(pixels))
+        grey = pixels.shape[2] == 1
+        image = Image.fromarray(pixels[..., 0] if grey else pixels)
+        pixels = np.asarray(image.resize(size, Image.Resampling.BOX))
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+    picture = Picture(pixels)
     small = pixels.shape[0] * pixels.shape[1] <= _LARGEST_PNG
     kind, content = ("png", png.encode(picture)) if small else ("jpeg", jpeg.encode(picture))
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -28,7 +28,7 @@ class Journal:
 
     def __init__(self, path: Path, identity: Mapping[str, Any]):
         self._path = path
-        self._scores: dict[str, tuple[str, Scores]] = {}
+        self._scores: dict[str, tuple[str, Scores | None]] = {}
         complete = b""
         if path.exists():
             content = read_bytes(path)
@@ -47,7 +47,9 @@ class Journal:
         try:
             first, *lines = [json.loads(line) for line in content.splitlines()] or [dict(identity)]
             for line in lines:
-                scores = Scores(float(line["psnr"]), float(line["ssim"]))
+                scores = (
+                    Scores(float(line["psnr"]), float(line["ssim"])) if "psnr" in line else None
+                )
                 self._scores[line["name"]] = line["files"], scores
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{self._path}: is damaged; choose another --output") from error
@@ -58,17 +60,20 @@ class Journal:
                 f"{self._path.parent}: holds another evaluation ({was}); choose another --output"
             )
 
-    def scores(self, name: str, files: Iterable[Path]) -> Scores | None:
-        """The scores of a picture, unless there are none or its files have changed since."""
-        known = self._scores.get(name)
-        return known[1] if known is not None and known[0] == _stamp(files) else None
+    def holds(self, name: str, files: Iterable[Path]) -> bool:
+        """Whether a picture is here, and its files have not changed since."""
+        return name in self._scores and self._scores[name][0] == _stamp(files)
 
-    def add(self, name: str, files: Iterable[Path], scores: Scores) -> None:
-        """Writes the scores of a picture to the disk."""
+    def scores(self, name: str) -> Scores | None:
+        """The scores of a picture that is here; None if it has none."""
+        return self._scores[name][1]
+
+    def add(self, name: str, files: Iterable[Path], scores: Scores | None) -> None:
+        """Writes to the disk that a picture is done, and its scores."""
         stamp = _stamp(files)
         self._scores[name] = stamp, scores
         # JSON has no infinity: it is a string here, which float() reads.
-        values = {key: str(value) for key, value in scores._asdict().items()}
+        values = {key: str(value) for key, value in (scores._asdict() if scores else {}).items()}
         self._append({"name": name, **values, "files": stamp})
 
     def close(self) -> None:

@@ -1,11 +1,10 @@
 """Where the pictures of a data set and their targets lie, as published and as users keep them."""
 
 import dataclasses
-from collections import defaultdict
 from pathlib import Path
 
-from dgunet_jax.data.folders import is_picture, visible
-from dgunet_jax.data.pairs import starts
+from dgunet_jax.data.folders import visible
+from dgunet_jax.data.pairs import by_stem, match_stems
 from dgunet_jax.errors import UserError, reason
 
 # Folders of degraded pictures and of their targets; in them, or in these parts of a data set.
@@ -104,31 +103,15 @@ def _sequences(folder: Path) -> list[tuple[Path, Path, str]]:
 
 
 def _match(inputs: Path, targets: Path, sequence: str, found: Pairs) -> None:
-    degraded, clean = _by_stem(inputs, found), _by_stem(targets, found)
-    used = set()
-    for stem, paths in degraded.items():
-        target = next((start for start in starts(stem) if start in clean), None)
-        used.add(target)
-        if target is None:
-            found.problems += [f"{path}: has no target in {targets}" for path in paths]
-        elif len(paths) > 1 or len(clean[target]) > 1:
-            names = ", ".join(path.name for path in (*paths, *clean[target]))
-            found.problems.append(f"{inputs / stem}: is ambiguous ({names})")
-        else:
-            found.pairs.append(Pair(paths[0], clean[target][0], sequence + stem))
-    for stem, paths in clean.items():
-        if stem not in used:
-            found.problems += [f"{path}: has no input in {inputs}" for path in paths]
-
-
-def _by_stem(folder: Path, found: Pairs) -> dict[str, list[Path]]:
-    pictures = defaultdict(list)
-    for path in visible(folder):
-        if is_picture(path) and not path.is_dir():
-            pictures[path.stem].append(path)
-        else:
-            found.others.append(path)
-    return pictures
+    (degraded, others), (clean, more) = map(by_stem, (inputs, targets))
+    found.others += [*others, *more]
+    matched = match_stems(degraded, clean)
+    found.pairs += [Pair(image, target, sequence + image.stem) for image, target in matched.pairs]
+    found.problems += [f"{path}: has no target in {targets}" for path in matched.without_target]
+    for stem, several in matched.ambiguous.items():
+        names = ", ".join(path.name for paths in several for path in paths)
+        found.problems.append(f"{inputs / stem}: is ambiguous ({names})")
+    found.problems += [f"{path}: has no input in {inputs}" for path in matched.without_input]
 
 
 def _listed(folder: Path, path: Path) -> Pairs:

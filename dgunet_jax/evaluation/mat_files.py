@@ -1,5 +1,8 @@
 """MATLAB's files, of the versions up to 7 and of version 7.3, which is HDF5."""
 
+import contextlib
+import functools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import scipy.io
 from numpy.typing import NDArray
 
 from dgunet_jax.errors import UserError, reason
+from dgunet_jax.files import replacing
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HDF5_AT = (0, 512)  # where its signature may lie
@@ -20,20 +24,95 @@ def read_array(path: Path, name: str) -> NDArray[Any]:
     Raises:
       UserError: the file cannot be read, or has no such array.
     """
+    with _readable(path):
+        array = _read_hdf5(path, name) if _is_hdf5(path) else _read_old(path, name)
+    if array is None:
+        raise UserError(f"{path}: has no array {name}")
+    return array
+
+
+def read_box(
+    path: Path, name: str, rows: tuple[int, int], columns: tuple[int, int]
+) -> NDArray[Any]:
+    """A part of an image (H, W, C); of a file of version 7.3 only that part is read.
+
+    Args:
+      path: the file.
+      name: of the array.
+      rows, columns: first, and first after the part, counted from 0.
+
+    Raises:
+      UserError: as `read_array`.
+    """
+    part = slice(*rows), slice(*columns)
+    with _readable(path):
+        if not _is_hdf5(path):
+            image = _read_whole(path, name, path.stat().st_mtime_ns)
+            return image[part].copy()
+        with h5py.File(path, "r") as file:
+            return np.ascontiguousarray(_dataset(file[name])[:, part[1], part[0]].T)
+
+
+def shape_and_type(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Of an array that is not read, its axes in MATLAB's order.
+
+    Raises:
+      UserError: as `read_array`.
+    """
+    with _readable(path):
+        if _is_hdf5(path):
+            with h5py.File(path, "r") as file:
+                if isinstance(found := file.get(name), h5py.Dataset):
+                    return found.shape[::-1], found.dtype
+        else:
+            for each, shape, kind in scipy.io.whosmat(path):
+                if each == name:
+                    return shape, np.dtype(kind)
+    raise UserError(f"{path}: has no array {name}")
+
+
+def read_cells(path: Path, name: str, field: str) -> list[NDArray[Any]]:
+    """The arrays in a cell array that is a field of a struct, in MATLAB's order.
+
+    Raises:
+      UserError: the file cannot be read, or has no such field of a struct.
+    """
+    with _readable(path):
+        if not _is_hdf5(path):
+            struct = _read_old(path, name)
+            if struct is None or field not in (struct.dtype.names or ()):
+                raise UserError(f"{path}: has no {name}.{field}")
+            return [np.asarray(cell) for cell in struct[field].flat[0].ravel(order="F")]
+        with h5py.File(path, "r") as file:
+            found = file.get(f"{name}/{field}")
+            if not isinstance(found, h5py.Dataset):
+                raise UserError(f"{path}: has no {name}.{field}")
+            return [np.asarray(_dataset(file[each])).T for each in found[()].ravel()]
+
+
+def write_variables(path: Path, variables: Mapping[str, Any]) -> None:
+    """Writes a file of version 5; it never exists half written.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    with replacing(path) as file:
+        scipy.io.savemat(file, dict(variables), do_compression=True)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        array = _read_hdf5(path, name) if is_hdf5(path) else _read_old(path, name)
+        yield
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except UserError:
         raise
     except Exception as error:  # the libraries raise errors of any type on a damaged file
         raise UserError(f"{path}: cannot be read: {reason(error)}") from error
-    if array is None:
-        raise UserError(f"{path}: has no array {name}")
-    return array
 
 
-def is_hdf5(path: Path) -> bool:
+def _is_hdf5(path: Path) -> bool:
     with path.open("rb") as file:
         for position in _HDF5_AT:
             file.seek(position)
@@ -46,8 +125,20 @@ def _read_old(path: Path, name: str) -> NDArray[Any] | None:
     return scipy.io.loadmat(path, variable_names=[name]).get(name)
 
 
+@functools.lru_cache(maxsize=1)
+def _read_whole(path: Path, name: str, changed: int) -> NDArray[Any]:
+    """The array of which parts are asked for one after the other; `changed` is the file's time."""
+    return read_array(path, name)
+
+
 def _read_hdf5(path: Path, name: str) -> NDArray[Any] | None:
     with h5py.File(path, "r") as file:
         found = file.get(name)
         # HDF5 has the axes the other way round.
         return np.ascontiguousarray(found[()].T) if isinstance(found, h5py.Dataset) else None
+
+
+def _dataset(found: Any) -> h5py.Dataset:
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError("it holds something else than an array where one is expected")
+    return found

@@ -30,7 +30,7 @@ def compare(
 
     Args:
       protocol: `measure` and `rounded` say what is computed.
-      restored: (H, W, 3), floating point, nominally in [0, 1]; it is clamped to that.
+      restored: (H, W, C), floating point, nominally in [0, 1]; it is clamped to that.
       target: the same shape, all values of 8 bits.
 
     Raises:

@@ -4,20 +4,23 @@ Nothing heavy is imported here: the command line lists the names.
 """
 
 import dataclasses
+import math
 from typing import Literal
 
 from dgunet_jax.errors import UserError
 from dgunet_jax.wording import either
 
 # What is compared, and how, see `measures.compare`.
-Measure = Literal["rgb", "rgb_volume", "luma", "aligned"]
-Layout = Literal["pairs", "clean", "sidd"]
+Measure = Literal["rgb", "rgb_volume", "luma", "aligned", "grey", "server"]
+Layout = Literal["pairs", "clean", "sidd", "dnd"]
 
 MEASURES: dict[Measure, str] = {
     "rgb": "RGB PSNR, SSIM of the channels (7×7 uniform window)",
     "rgb_volume": "RGB PSNR, SSIM of the volume (MATLAB's of RGB arrays)",
     "luma": "PSNR and SSIM (Wang) of MATLAB's luma",
     "aligned": "RGB PSNR and SSIM after alignment (ECC)",
+    "grey": "PSNR and SSIM (7×7 uniform window) of full-range luma",
+    "server": "scored by the benchmark's server, which gets what is in bundled/",
 }
 
 
@@ -38,13 +41,16 @@ class Protocol:
     Attributes:
       name: on the command line.
       title: of the data set.
-      measure: key of `MEASURES`: the metrics and the colours they are computed of.
+      measure: key of `MEASURES`: the metrics and the colours they are computed of; "server": none
+        here, the targets are not published.
       rounded: whether the PSNR is that of the picture rounded to 8 bits; else of the picture
         clamped to [0, 1]. SSIM, but that of "rgb", is always one of 8-bit pictures.
-      padding: the network's pictures are padded to multiples of this, in pixels, by reflection.
+      padding: the network's pictures are padded to multiples of this, in pixels: by reflection, for
+        compressive sensing by zeros.
       self_ensemble: whether the published numbers are means over the eight flips and rotations.
       sigma: standard deviation, on the [0, 255] scale, of the noise added to clean pictures; None:
-        the data set has degraded pictures.
+        the data set has degraded pictures, or the network samples the clean ones.
+      ratio: measurements in percent of the pixels, for compressive sensing; else None.
       layout: how the data set lies in its folder, see `datasets.find`.
       count: its pictures; None: any number.
       published: DGUNet's and DGUNet+'s numbers.
@@ -58,15 +64,29 @@ class Protocol:
     padding: int = 8
     self_ensemble: bool = False
     sigma: float | None = None
+    ratio: int | None = None
     layout: Layout = "pairs"
     count: int | None = None
     published: tuple[Published, ...] = ()
     note: str = ""
 
+    @property
+    def channels(self) -> int:
+        """Of the pictures that are scored."""
+        return 3 if self.ratio is None else 1
+
+    @property
+    def measurements(self) -> int:
+        """Of each block of 32×32 pixels; 0 if the pictures are not sampled."""
+        return 0 if self.ratio is None else math.ceil(10.24 * self.ratio)
+
     def describe(self) -> str:
-        """In one line: metrics, rounding, padding, noise, self-ensemble."""
+        """In one line: metrics, rounding, padding, noise, measurements, self-ensemble."""
         words = [MEASURES[self.measure], "8 bits" if self.rounded else "clamped, not rounded"]
-        words += [f"padded to multiples of {self.padding} by reflection"]
+        filled = "reflection" if self.ratio is None else "zeros"
+        words += [f"padded to multiples of {self.padding} by {filled}"]
+        if self.ratio is not None:
+            words += [f"{self.measurements} measurements of each 32×32 block ({self.ratio} %)"]
         words += [] if self.sigma is None else [f"noise of σ = {self.sigma:g}"]
         words += ["published with ×8 self-ensemble"] if self.self_ensemble else []
         words += [self.note] if self.note else []
@@ -107,6 +127,23 @@ _GAUSSIAN = {
     ("cbsd68", "CBSD68", 68): {15: (33.85, None), 25: (31.10, 0.883), 50: (27.92, None)},
     ("kodak24", "Kodak24", 24): {15: (34.56, None), 25: (32.10, None), 50: (28.91, None)},
     ("urban100", "Urban100", 100): {15: (33.67, None), 25: (31.27, None), 50: (27.94, None)},
+}
+
+_SENSING = {
+    ("set11", "Set11", 11): {
+        1: ((22.09, 0.6096), (22.15, 0.6114)),
+        4: ((26.84, 0.8249), (26.83, 0.8230)),
+        10: ((31.07, 0.9123), (30.93, 0.9088)),
+        25: ((36.11, 0.9611), (36.18, 0.9616)),
+        50: ((41.22, 0.9836), (41.24, 0.9837)),
+    },
+    ("bsd68", "BSD68", 68): {
+        1: ((22.65, 0.5396), (22.70, 0.5406)),
+        4: ((25.55, 0.7008), (25.45, 0.6987)),
+        10: ((28.26, 0.8193), (28.14, 0.8165)),
+        25: ((31.90, 0.9155), (31.98, 0.9158)),
+        50: ((37.01, 0.9714), (37.04, 0.9718)),
+    },
 }
 
 _ALL = (
@@ -150,6 +187,10 @@ _ALL = (
         "sidd", "SIDD validation", "rgb_volume", rounded=False, self_ensemble=True, layout="sidd",
         count=1280, published=_paper((39.88, 0.959), (39.91, 0.960)),
     ),
+    Protocol(
+        "dnd", "DND", "server", rounded=False, self_ensemble=True, layout="dnd", count=1000,
+        published=_paper((40.04, 0.956), (40.12, 0.957)),
+    ),
     *(
         Protocol(
             f"{name}_{sigma}", f"{title}, σ = {sigma}", "rgb", rounded=False, sigma=sigma,
@@ -157,6 +198,14 @@ _ALL = (
         )
         for (name, title, count), rows in _GAUSSIAN.items()
         for sigma, numbers in rows.items()
+    ),
+    *(
+        Protocol(
+            f"{name}_{ratio}", f"{title}, {ratio} % measured", "grey", rounded=False, padding=32,
+            ratio=ratio, layout="clean", count=count, published=_paper(*numbers),
+        )
+        for (name, title, count), rows in _SENSING.items()
+        for ratio, numbers in rows.items()
     ),
     Protocol("sots", "SOTS outdoor", "rgb", count=500, published=_one(24.78, 0.940)),
     Protocol("lol", "LOL test", "rgb", count=15, published=_one(21.87, 0.823)),

@@ -10,6 +10,7 @@ from dgunet_jax.evaluation import tables
 from dgunet_jax.evaluation.figures import LARGEST_ERROR, figures
 from dgunet_jax.evaluation.measures import Scores
 from dgunet_jax.evaluation.page import SCRIPT, STYLE
+from dgunet_jax.evaluation.protocols import Protocol
 from dgunet_jax.evaluation.restored import Restored
 from dgunet_jax.evaluation.results import Evaluation
 from dgunet_jax.files import replacing
@@ -18,8 +19,7 @@ from dgunet_jax.files import replacing
 def write_report(
     folder: Path,
     evaluation: Evaluation,
-    worst: Sequence[str],
-    best: Sequence[str],
+    shown: Mapping[str, Sequence[str]],
     pictures: Mapping[str, Restored],
 ) -> None:
     """Writes report.html.
@@ -27,22 +27,21 @@ def write_report(
     Args:
       folder: where.
       evaluation: what it reports.
-      worst, best: names of the pictures to show, the most extreme first.
+      shown: names of the pictures to show, by the title above them.
       pictures: of these names; one that is missing is not shown.
     """
     with replacing(folder / "report.html") as file:
-        file.write(_page(evaluation, worst, best, pictures).encode())
+        file.write(_page(evaluation, shown, pictures).encode())
 
 
 def _page(
     evaluation: Evaluation,
-    worst: Sequence[str],
-    best: Sequence[str],
+    shown: Mapping[str, Sequence[str]],
     pictures: Mapping[str, Restored],
 ) -> str:
     title = html.escape(f"{evaluation.protocol.title}: {evaluation.label}")
-    scores = dict(evaluation.images)
-    shown = (
+    protocol, scores = evaluation.protocol, dict(evaluation.scored)
+    hint = (
         f"<p class=note>Click to enlarge. The error map is the mean absolute error of the channels,"
         f" black at 0, brightest from {LARGEST_ERROR:g} of the full range on.</p>"
     )
@@ -51,10 +50,9 @@ def _page(
         f"<p class=note>{html.escape(tables.header(evaluation))}</p>",
         _summary(tables.rows(evaluation)),
         _failures(evaluation.failures),
-        shown if pictures else "",
-        _strips("Worst pictures", worst, scores, pictures),
-        _strips("Best pictures", best, scores, pictures),
-        _images(evaluation.images),
+        hint if pictures else "",
+        *(_strips(protocol, title, names, scores, pictures) for title, names in shown.items()),
+        _images(evaluation.scored),
         f"<h2>Made with</h2><pre>{html.escape(json.dumps(evaluation.provenance, indent=1))}</pre>",
     ]
     return (
@@ -90,6 +88,7 @@ def _failures(failures: Sequence[str]) -> str:
 
 
 def _strips(
+    protocol: Protocol,
     title: str,
     names: Sequence[str],
     scores: Mapping[str, Scores],
@@ -101,17 +100,20 @@ def _strips(
             images = "".join(
                 f'<figure><img alt="{html.escape(f"{what} of {name}")}" src="{source}">'
                 f"<figcaption>{what}</figcaption></figure>"
-                for what, source in figures(pictures[name])
+                for what, source in figures(pictures[name], sampled=protocol.ratio is not None)
             )
-            psnr, ssim = scores[name]
-            parts.append(
-                f"<p><b>{html.escape(name)}</b>: {tables.psnr_text(psnr)} dB,"
-                f" SSIM {tables.ssim_text(ssim)}</p><div class=strip>{images}</div>"
-            )
+            told = ""
+            if name in scores:
+                psnr, ssim = scores[name]
+                told = f": {tables.psnr_text(psnr)} dB, SSIM {tables.ssim_text(ssim)}"
+            parts.append(f"<p><b>{html.escape(name)}</b>{told}</p><div class=strip>{images}</div>")
     return f"<h2>{title}</h2>{''.join(parts)}" if parts else ""
 
 
 def _images(images: Sequence[tuple[str, Scores]]) -> str:
+    if not images:
+        return ""
+
     def cell(value: float, text: str) -> str:
         key = "Infinity" if math.isinf(value) else repr(value)
         return f'<td class=number data-value="{key}">{text}</td>'

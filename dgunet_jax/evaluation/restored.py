@@ -11,20 +11,22 @@ from numpy.typing import NDArray
 
 from dgunet_jax.data.folders import pictures_below
 from dgunet_jax.errors import UserError
-from dgunet_jax.evaluation.samples import Degraded, Sample, to_float
-from dgunet_jax.images.reading import read_rgb
+from dgunet_jax.evaluation.samples import Degraded, Sample, read_pixels, to_float
 from dgunet_jax.restoration.files import ahead
 from dgunet_jax.restoration.restorer import Restorer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Restored:
-    """A restored picture, float32 (H, W, 3), not clamped, with what it was and should be."""
+    """A restored picture, float32 (H, W, C), not clamped, with what it was and should be.
+
+    What it was is the network's input; what it should be is None where that is not published.
+    """
 
     sample: Sample
     image: NDArray[np.float32]
     degraded: NDArray[np.float32]
-    target: NDArray[np.uint8]
+    target: NDArray[np.uint8] | None
 
 
 Result = tuple[Sample, Restored | UserError]
@@ -58,12 +60,9 @@ class Network:
 
     def each(self, samples: Sequence[Sample], say: Callable[[str], None]) -> Iterator[Result]:
         schedule = self._restorer.schedule(sample.size for sample in samples)
-        plans, buckets = schedule.plans, list(schedule.buckets)
-        fitting = [sample for sample in samples if sample.size in plans]
-        fitting.sort(key=lambda sample: buckets.index(plans[sample.size].bucket))
-        for sample in samples:
-            if sample.size not in plans:
-                yield sample, UserError(f"{sample.files[0]}: {schedule.too_large[sample.size]}")
+        fitting, too_large = schedule.arrange(samples)
+        for sample, why in too_large:
+            yield sample, UserError(f"{sample.files[0]}: {why}")
         waiting: dict[Sample, Degraded] = {}
         failures: list[Result] = []
 
@@ -110,10 +109,10 @@ class Folder:
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths)
             raise UserError(f"{self._folder}: holds {names} for {sample.name}")
-        image = read_rgb(paths[0])
         degraded, target = sample.read()
-        if image.shape != target.shape:
-            large, small = (f"{x.shape[1]}×{x.shape[0]}" for x in (image, target))
+        image = read_pixels(paths[0], degraded.shape[2])
+        if image.shape != degraded.shape:
+            large, small = (f"{x.shape[1]}×{x.shape[0]}" for x in (image, degraded))
             raise UserError(f"{paths[0]}: is {large} pixels large; the target is {small}")
         return Restored(sample, to_float(image), degraded, target)
 

@@ -21,30 +21,39 @@ class Evaluation:
     Attributes:
       protocol: how they were computed.
       label: what restored the pictures.
-      images: names and scores, by name.
+      images: names and scores, by name; None where nobody here can tell.
       failures: one line for each picture that has none.
       provenance: what they were made with; JSON values.
       limit: pictures that were asked for; None: all.
+      bundled: files of a submission that are complete; None where the scores are computed here.
     """
 
     protocol: Protocol
     label: str
-    images: Sequence[tuple[str, Scores]]
+    images: Sequence[tuple[str, Scores | None]]
     failures: Sequence[str]
     provenance: Mapping[str, Any]
     limit: int | None = None
+    bundled: Sequence[str] | None = None
+
+    @property
+    def scored(self) -> list[tuple[str, Scores]]:
+        """The images that have scores."""
+        return [(name, scores) for name, scores in self.images if scores is not None]
 
     @property
     def mean(self) -> Scores | None:
         """The means over the pictures; None if there are none."""
-        return mean([scores for _, scores in self.images])
+        return mean([scores for _, scores in self.scored])
 
     def scope(self) -> str:
-        """How much of the data set has scores."""
+        """How much of the data set was restored, and scored."""
         count, whole = len(self.images), self.protocol.count
         words = f"{count} pictures" if count != 1 else "1 picture"
         if whole not in (None, count):
             words = f"{count} of the {whole} pictures"
+        if self.bundled is not None:
+            words += f", not scored here; {len(self.bundled)} files in bundled/"
         return words + (f", {len(self.failures)} failed" if self.failures else "")
 
     def as_json(self) -> dict[str, Any]:
@@ -60,6 +69,7 @@ class Evaluation:
             "limit": self.limit,
             "published": [published_json(each) for each in protocol.published],
             "failures": list(self.failures),
+            "bundled": None if self.bundled is None else list(self.bundled),
             "images": [{"name": name, **_numbers(scores)} for name, scores in self.images],
             "provenance": dict(self.provenance),
         }
@@ -70,7 +80,7 @@ class Evaluation:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(("name", *Scores._fields))
-        table.writerows((name, *scores) for name, scores in self.images)
+        table.writerows((name, *(scores or (None, None))) for name, scores in self.images)
         with replacing(folder / "images.csv") as file:
             file.write(text.getvalue().encode())
 

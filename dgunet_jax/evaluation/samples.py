@@ -9,15 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.data.degradations import gaussian_noise
+from dgunet_jax.images.luma import luma
 from dgunet_jax.images.reading import read_rgb
 from dgunet_jax.restoration.plan import Size
 
 
 class Degraded(NamedTuple):
-    """A degraded picture, float32 (H, W, 3), and its target, uint8 of the same shape."""
+    """What a network takes, float32 (H, W, C), and its target, uint8 of the same shape, or None
+    where it is not published.
+
+    For compressive sensing the network takes the clean picture and samples it itself.
+    """
 
     image: NDArray[np.float32]
-    target: NDArray[np.uint8]
+    target: NDArray[np.uint8] | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,6 +46,18 @@ class Sample:
 
 def read_pair(image: Path, target: Path) -> Degraded:
     return Degraded(to_float(read_rgb(image)), read_rgb(target))
+
+
+def read_pixels(path: Path, channels: int) -> NDArray[np.uint8]:
+    """RGB, (H, W, 3), or with one channel the full-range luma, (H, W, 1), of 8 bits."""
+    pixels = read_rgb(path)
+    return pixels if channels == 3 else luma(pixels)
+
+
+def read_clean(path: Path) -> Degraded:
+    """The luma of a picture that a network samples itself."""
+    target = read_pixels(path, channels=1)
+    return Degraded(to_float(target), target)
 
 
 def read_noisy(clean: Path, sigma: float) -> Degraded:

@@ -1,15 +1,16 @@
 """Scoring the pictures of a data set, going on where an earlier run was stopped."""
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dgunet_jax.errors import UserError
+from dgunet_jax.evaluation import protocols
 from dgunet_jax.evaluation.journal import FILE, Journal
 from dgunet_jax.evaluation.measures import Scores, compare
-from dgunet_jax.evaluation.protocols import Protocol
-from dgunet_jax.evaluation.restored import Result, Source
+from dgunet_jax.evaluation.restored import Restored, Result, Source
 from dgunet_jax.evaluation.samples import Sample
 from dgunet_jax.evaluation.showcase import Showcase
 from dgunet_jax.images.picture import Picture, to_uint8
@@ -19,19 +20,46 @@ from dgunet_jax.restoration.plan import pixels
 from dgunet_jax.restoration.progress import Progress
 
 
+class Judge(Protocol):
+    """What becomes of restored pictures."""
+
+    def complete(self, sample: Sample) -> bool:
+        """Whether all that is written of a picture is there."""
+        ...
+
+    def judge(self, restored: Restored) -> Scores | None:
+        """The scores of a picture; None if nobody here can tell."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Pictures are compared with their targets, as a protocol says."""
+
+    protocol: protocols.Protocol
+
+    def complete(self, sample: Sample) -> bool:
+        return True
+
+    def judge(self, restored: Restored) -> Scores:
+        if restored.target is None:
+            raise UserError("there is no target")
+        return compare(self.protocol, restored.image, restored.target)
+
+
 def score(
-    protocol: Protocol,
+    judge: Judge,
     samples: Sequence[Sample],
     source: Source,
     output: Path,
     identity: Mapping[str, Any],
     *,
     save_images: bool,
-) -> tuple[list[tuple[str, Scores]], list[str], Showcase]:
+) -> tuple[list[tuple[str, Scores | None]], list[str], Showcase]:
     """Scores pictures; what fails is told, and the rest is done.
 
     Args:
-      protocol: how.
+      judge: who.
       samples: which.
       source: who restores them.
       output: folder in which the scores are kept, and found by the next run.
@@ -50,12 +78,12 @@ def score(
     def image_path(sample: Sample) -> Path:
         return output / "images" / f"{sample.name}.png"
 
-    def judge(result: Result) -> Scores:
+    def scored(result: Result) -> Scores | None:
         sample, restored = result
         if isinstance(restored, UserError):
             raise restored
         try:
-            scores = compare(protocol, restored.image, restored.target)
+            scores = judge.judge(restored)
         except UserError as error:
             raise UserError(f"{sample.files[0]}: {error}") from error
         if save_images:
@@ -63,24 +91,26 @@ def score(
         return scores
 
     with contextlib.closing(Journal(output / FILE, identity)) as journal:
-        known: dict[str, Scores] = {}
+        known: dict[str, Scores | None] = {}
         for sample in samples:
-            scores = journal.scores(sample.name, source.files(sample))
-            if scores is not None and not (save_images and not image_path(sample).exists()):
-                known[sample.name] = scores
+            written = judge.complete(sample) and (not save_images or image_path(sample).exists())
+            if written and journal.holds(sample.name, source.files(sample)):
+                known[sample.name] = journal.scores(sample.name)
         waiting = [sample for sample in samples if sample.name not in known]
         with Progress(len(waiting), sum(pixels(sample.size) for sample in waiting)) as progress:
             if known:
                 progress.say(f"{len(known)} of {len(samples)} pictures are scored already")
-            for (sample, restored), scores in ahead(judge, source.each(waiting, progress.say)):
+            for (sample, restored), scores in ahead(scored, source.each(waiting, progress.say)):
                 if isinstance(scores, UserError) or isinstance(restored, UserError):
                     failures.append(str(scores))
                     progress.advance(f"failed {sample.name}", pixels(sample.size))
                     continue
                 journal.add(sample.name, source.files(sample), scores)
                 known[sample.name] = scores
-                showcase.show(scores, restored)
-                line = f"{sample.name}: {scores.psnr:.3f} dB, SSIM {scores.ssim:.4f}"
+                line = sample.name
+                if scores is not None:
+                    showcase.show(scores, restored)
+                    line = f"{sample.name}: {scores.psnr:.3f} dB, SSIM {scores.ssim:.4f}"
                 progress.advance(line, pixels(sample.size))
-    scored = [(sample.name, known[sample.name]) for sample in samples if sample.name in known]
-    return scored, failures, showcase
+    done = [(sample.name, known[sample.name]) for sample in samples if sample.name in known]
+    return done, failures, showcase

@@ -108,7 +108,8 @@ def encode(picture: Picture) -> bytes:
     """The picture as a PNG file."""
     import imagecodecs
 
-    content = bytes(imagecodecs.png_encode(np.ascontiguousarray(picture.samples())))
+    # A copy: where an axis has length one NumPy allows any stride, and imagecodecs does not.
+    content = bytes(imagecodecs.png_encode(np.array(picture.samples(), order="C")))
     start = len(SIGNATURE) + 25  # behind the header
     extra: list[bytes] = []
     if picture.icc_profile:

@@ -82,14 +82,8 @@ def restore_files(restorer: Restorer, jobs: Sequence[Job]) -> Outcome:
     and EXIF data are kept.
     """
     schedule = restorer.schedule(job.size for job in jobs)
-    plans, buckets = schedule.plans, list(schedule.buckets)
-    failures = [
-        f"{job.path}: {schedule.too_large[job.size]}" for job in jobs if job.size not in plans
-    ]
-    order = sorted(
-        (job for job in jobs if job.size in plans),
-        key=lambda job: buckets.index(plans[job.size].bucket),
-    )
+    order, too_large = schedule.arrange(jobs)
+    failures = [f"{job.path}: {why}" for job, why in too_large]
     channels = restorer.planner.config.channels
     stages = any(job.stages is not None for job in jobs)
     read_pictures: dict[Job, Picture] = {}
@@ -120,7 +114,7 @@ def restore_files(restorer: Restorer, jobs: Sequence[Job]) -> Outcome:
                 restored += 1
                 progress.advance(f"wrote {job.restored}", pixels(job.size))
     seconds = time.monotonic() - start
-    return Outcome(restored, failures, len(buckets), schedule.waste, seconds)
+    return Outcome(restored, failures, len(schedule.buckets), schedule.waste, seconds)
 
 
 def ahead(

@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import DGUNetConfig
@@ -15,6 +15,16 @@ from dgunet_jax.restoration.tiles import Box, cover
 
 MOST_BUCKETS = 5
 LEAST_TILE = 64
+
+
+class HasSize(Protocol):
+    """A picture whose size is known."""
+
+    @property
+    def size(self) -> Size: ...
+
+
+Sized = TypeVar("Sized", bound=HasSize)
 
 
 class TooLarge(UserError):
@@ -36,6 +46,19 @@ class Schedule:
     waste: float
     plans: Mapping[Size, Plan] = dataclasses.field(default_factory=dict)
     too_large: Mapping[Size, str] = dataclasses.field(default_factory=dict)
+
+    def arrange(self, items: Iterable[Sized]) -> tuple[list[Sized], list[tuple[Sized, str]]]:
+        """Pictures in an order in which each compiled shape is used once, and those that are too
+        large, with what would fit."""
+        places = {bucket: i for i, bucket in enumerate(self.buckets)}
+        fitting, too_large = [], []
+        for item in items:
+            if item.size in self.plans:
+                fitting.append(item)
+            else:
+                too_large.append((item, self.too_large[item.size]))
+        fitting.sort(key=lambda item: places[self.plans[item.size].bucket])
+        return fitting, too_large
 
 
 @dataclasses.dataclass(frozen=True)

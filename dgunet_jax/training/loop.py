@@ -12,9 +12,9 @@ import numpy as np
 from dgunet_jax import checkpoints
 from dgunet_jax.data.pipeline import batch_names
 from dgunet_jax.errors import UserError
+from dgunet_jax.lock import locked
 from dgunet_jax.training import guard, hosts, provenance, validation
 from dgunet_jax.training.config import TrainConfig
-from dgunet_jax.training.lock import locked
 from dgunet_jax.training.preparing import Prepared, held_out_pairs
 from dgunet_jax.training.profiler import Profiler
 from dgunet_jax.training.saving import RunCheckpoints

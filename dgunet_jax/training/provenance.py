@@ -2,20 +2,16 @@
 
 import dataclasses
 import json
-import platform
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from dgunet_jax._version import __version__
 from dgunet_jax.files import replacing
+from dgunet_jax.provenance import versions
 from dgunet_jax.training.config import TrainConfig
-
-_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 def record(workdir: Path, config: TrainConfig) -> None:
@@ -32,10 +28,8 @@ def record(workdir: Path, config: TrainConfig) -> None:
         {
             "config": dataclasses.asdict(config),
             "command": sys.argv,
-            "dgunet_jax": __version__,
             "git": git_state(),
-            "python": platform.python_version(),
-            "libraries": {name: metadata.version(name) for name in _LIBRARIES},
+            "versions": versions(),
             "devices": [str(device) for device in jax.devices()],
             "processes": jax.process_count(),
         }

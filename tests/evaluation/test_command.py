@@ -20,6 +20,7 @@ from dgunet_jax.evaluation.measures import compare
 from dgunet_jax.evaluation.protocols import PROTOCOLS
 from dgunet_jax.evaluation.samples import to_float
 from dgunet_jax.images.reading import read
+from dgunet_jax.lock import locked
 from tests.evaluation.folders import clean, degraded, pairs, save
 from tests.small import network
 
@@ -268,6 +269,48 @@ def test_mistakes_are_one_line(evaluate, arguments, message):
     (error,) = errors(said)
     assert message in error
     assert not Path("out").exists()
+
+
+def test_two_evaluations_at_once_are_refused(evaluate):
+    pairs(Path("data"), 1)
+    with locked(Path("out")):
+        status, _, said = evaluate(
+            "--protocol", "rgb", "--data", "data", "--restored", "data/input"
+        )
+    assert status == 2
+    (error,) = errors(said)
+    assert error.startswith("error: out: another run is using it")
+
+
+def test_a_run_is_evaluated_through_its_config(evaluate, checkpoint):
+    """`--mode evaluate --dataset` is `dgunet evaluate` of the working directory."""
+    pairs(Path("data"), 2)
+    Path("run").mkdir()
+    shutil.copy(checkpoint, "run/model.safetensors")
+    dgunet_jax.save("run/checkpoints/1", *dgunet_jax.load(checkpoint))
+    repository = Path(dgunet_jax.__file__).parents[1]
+    words = [sys.executable, "-m", "dgunet_jax.main", "--config"]
+    words += [f"{repository}/tests/training/toy.py", "--workdir", "run", "--mode", "evaluate"]
+    environment = os.environ | {"PYTHONPATH": str(repository)}
+
+    def run(*more):
+        return subprocess.run(
+            [*words, "--nocache", *more], env=environment, capture_output=True, text=True
+        )
+
+    done = run("--dataset", "rgb", "--data", "data")
+    assert done.returncode == 0, done.stderr
+    assert "(protocol rgb)" in done.stdout
+    assert evaluate("--protocol", "rgb", "--data", "data", "--checkpoint", "run")[0] == 0
+    assert results("run/evaluation/rgb")["images"] == results()["images"]
+    for more, message in (
+        (["--dataset", "rgb"], "--dataset and --data go together; one of them is missing"),
+        (["--dataset", "nope", "--data", "data"], "unknown data set 'nope'"),
+    ):
+        failed = run(*more)
+        assert failed.returncode == 2
+        assert message in failed.stderr
+        assert "Traceback" not in failed.stderr
 
 
 def test_several_devices_give_the_table_of_one(evaluate, checkpoint):

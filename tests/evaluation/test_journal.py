@@ -23,14 +23,19 @@ def path(tmp_path):
     return tmp_path / "scores.jsonl"
 
 
+def known(journal, name, files):
+    """The scores of a picture; None if it is not there, or has changed."""
+    return journal.scores(name) if journal.holds(name, files) else None
+
+
 def test_scores_come_back_bit_for_bit(path, files):
     scores = {"a": Scores(1 / 3, 2 / 3), "b": Scores(math.inf, 1.0), "ü-€": Scores(31.25, -0.125)}
     journal = Journal(path, IDENTITY)
     for name, each in scores.items():
         journal.add(name, files, each)
     again = Journal(path, IDENTITY)  # while the first is open: nothing waits in a buffer
-    assert {name: again.scores(name, files) for name in scores} == scores
-    assert again.scores("c", files) is None
+    assert {name: known(again, name, files) for name in scores} == scores
+    assert not again.holds("c", files)
     journal.close()
     again.close()
 
@@ -44,9 +49,9 @@ def test_a_line_that_was_cut_off_is_taken_away(path, files):
     for cut in (whole.rfind(b"\n", 0, -1) + 1, len(whole) - 1, len(whole) - 9, 5):
         path.write_bytes(whole[:cut] + b" " * 200)  # more than the line that takes its place
         journal = Journal(path, IDENTITY)
-        assert journal.scores("b", files) is None
+        assert not journal.holds("b", files)
         for name, psnr in (("a", 1), ("b", 2)):
-            if journal.scores(name, files) is None:
+            if not journal.holds(name, files):
                 journal.add(name, files, Scores(psnr, 1))
         journal.close()
         assert path.read_bytes() == whole
@@ -56,9 +61,19 @@ def test_a_picture_whose_file_has_changed_is_scored_again(path, files):
     journal = Journal(path, IDENTITY)
     journal.add("a", files, Scores(1, 1))
     files[0].write_text("other pixels")
-    assert journal.scores("a", files) is None
+    assert not journal.holds("a", files)
     journal.add("a", files, Scores(2, 1))
-    assert journal.scores("a", files) == Scores(2, 1)
+    assert known(journal, "a", files) == Scores(2, 1)
+    journal.close()
+
+
+def test_pictures_nobody_can_score_are_known_too(path, files):
+    journal = Journal(path, IDENTITY)
+    journal.add("a", files, None)
+    journal.close()
+    journal = Journal(path, IDENTITY)
+    assert journal.holds("a", files)
+    assert journal.scores("a") is None
     journal.close()
 
 
@@ -72,7 +87,10 @@ def test_another_evaluation_is_refused(path, files):
     )
 
 
-@pytest.mark.parametrize("line", [b"words\n", b"[]\n", b'{"name": "a"}\n', b"\xff\n"])
+LINES = [b"words\n", b"[]\n", b'{"name": "a"}\n', b'{"name": "a", "psnr": "1"}\n', b"\xff\n"]
+
+
+@pytest.mark.parametrize("line", LINES)
 def test_damage_is_told(path, line):
     Journal(path, IDENTITY).close()
     with path.open("ab") as file:

@@ -10,6 +10,7 @@ from dgunet_jax import UserError
 from dgunet_jax.evaluation.measures import compare
 from dgunet_jax.evaluation.protocols import DATASETS, GENERIC, PROTOCOLS, SUITES, protocols
 from dgunet_jax.evaluation.samples import to_float
+from dgunet_jax.images.luma import luma
 from tests.evaluation.folders import clean, degraded
 from tests.metrics.degraded import recorded
 
@@ -21,6 +22,7 @@ SCORES = {
     "test2800": ("rain_y_psnr", "rain_y_ssim"),
     "luma": ("rain_y_psnr", "rain_y_ssim"),
     "realblur_j": ("realblur_psnr", "realblur_ssim"),
+    "set11_25": ("cs_luma_psnr", "cs_luma_ssim"),
 }
 
 
@@ -29,13 +31,17 @@ def test_golden_numbers(name):
     psnr, ssim = SCORES[name]
     pair = next(iter(recorded(psnr).values()))
     image, target = pair.pair
+    if PROTOCOLS[name].channels == 1:
+        image, target = luma(image), luma(target)
     found = compare(PROTOCOLS[name], to_float(image), target)
     tolerances = (2e-2, 1e-3) if name.startswith("realblur") else (1e-4, 1e-4)
     for value, score, tolerance in zip(found, (psnr, ssim), tolerances, strict=True):
         assert value == pytest.approx(pair.scores[score], abs=tolerance)
 
 
-@pytest.mark.parametrize("name", [name for name in PROTOCOLS if not name.startswith("realblur")])
+@pytest.mark.parametrize(
+    "name", [name for name in PROTOCOLS if not name.startswith(("realblur", "dnd"))]
+)
 def test_rounding_is_what_the_protocol_says(name):
     protocol = PROTOCOLS[name]
     target = clean(0)
@@ -47,7 +53,7 @@ def test_rounding_is_what_the_protocol_says(name):
         assert psnr == pytest.approx(20 * math.log10(255 / 0.4), abs=0.01)
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", [name for name in PROTOCOLS if name != "dnd"])
 def test_pictures_are_clamped(name):
     target = clean(1)
     image = to_float(degraded(1, sigma=60))
@@ -71,8 +77,13 @@ def test_every_protocol_is_complete():
         assert protocol.name == name
         assert (protocol.count is None) == (name in GENERIC)
         assert bool(protocol.published) == (name not in GENERIC)
-        assert (protocol.sigma is None) == (protocol.layout != "clean")
-    assert {name for name, each in PROTOCOLS.items() if each.self_ensemble} == {"sidd"}
+        degraded = protocol.sigma is not None or protocol.ratio is not None
+        assert degraded == (protocol.layout == "clean")
+        assert (protocol.padding == 32) == (protocol.channels == 1) == (protocol.measure == "grey")
+        assert (protocol.measure == "server") == (protocol.layout == "dnd")
+    assert {name for name, each in PROTOCOLS.items() if each.self_ensemble} == {"sidd", "dnd"}
+    rows = {name: PROTOCOLS[f"set11_{name}"].measurements for name in (1, 4, 10, 25, 50)}
+    assert rows == {1: 11, 4: 41, 10: 103, 25: 256, 50: 512}
     assert PROTOCOLS["kodak24_50"].sigma == 50
 
 

@@ -60,6 +60,14 @@ def test_everything_comes_back(tmp_path: Path, suffix: str, kind: str):
     np.testing.assert_array_equal(found, samples(picture), strict=True)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".bmp"])
+def test_grey_pixels_may_have_any_stride(tmp_path: Path, suffix: str):
+    """What lies in memory like an image is of one channel in several ways."""
+    for pixels in (GREY[..., 0][..., None], GREY.transpose(2, 0, 1).copy().transpose(1, 2, 0)):
+        write(tmp_path / f"picture{suffix}", Picture(pixels))
+        assert read(tmp_path / f"picture{suffix}").pixels.shape[:2] == GREY.shape[:2]
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (600, 700)], ids=str)
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_sizes(tmp_path: Path, suffix: str, size: tuple[int, int]):

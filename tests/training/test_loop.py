@@ -11,9 +11,9 @@ from PIL import Image
 
 import dgunet_jax
 from dgunet_jax import UserError
+from dgunet_jax.lock import locked
 from dgunet_jax.training import loop
 from dgunet_jax.training.guard import DeadRun
-from dgunet_jax.training.lock import locked
 from dgunet_jax.training.preparing import check_batch
 from tests.small import equal
 from tests.training.settings import settings
@@ -62,7 +62,7 @@ def test_a_run_leaves_its_scalars_and_what_it_was_made_with(finished):
     assert held_out[-1]["held_out/stage_3"] == pytest.approx(ended.scores.restored)
     (run,) = json.loads((workdir / "run.json").read_text())
     assert run["config"]["data"]["patch"] == 16
-    assert run["libraries"]["jax"] == jax.__version__
+    assert run["versions"]["jax"] == jax.__version__
     (events,) = (workdir / "tensorboard").iterdir()
     content = events.read_bytes()
     for part in (b"loss/stage_1", b"held_out/input", b"\x89PNG"):

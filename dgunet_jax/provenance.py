@@ -1,4 +1,4 @@
-"""What scores were made with."""
+"""What something was made with."""
 
 import hashlib
 import platform
@@ -14,12 +14,15 @@ from dgunet_jax._version import __version__
 from dgunet_jax.errors import UserError, reason
 from dgunet_jax.models.network import flatten
 
-_LIBRARIES = ("flax", "imagecodecs", "jax", "jaxlib", "numpy", "pillow", "scipy")
+_LIBRARIES = (
+    "flax", "grain", "imagecodecs", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "pillow",
+    "scipy",
+)  # fmt: skip
 _OPENCV = "opencv-python-headless"
 
 
 def versions() -> dict[str, str]:
-    """Of this package, Python and the libraries that scores depend on."""
+    """Of this package, Python and the libraries that training and scores depend on."""
     found = {"dgunet_jax": __version__, "python": platform.python_version()}
     found |= {name: metadata.version(name) for name in _LIBRARIES}
     installed = {each.name for each in metadata.distributions() if each.name == _OPENCV}
