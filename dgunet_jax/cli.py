@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dgunet_jax._version import __version__
+from dgunet_jax.analysis.options import add_options as add_analysis_options
 from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.options import add_options
 
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_restore(commands)
     _add_evaluate(commands)
+    _add_analyze(commands)
     return parser
 
 
@@ -168,6 +170,17 @@ def _add_evaluate(commands: Any) -> None:
     add_options(evaluate)
 
 
+def _add_analyze(commands: Any) -> None:
+    analyze = commands.add_parser(
+        "analyze",
+        help="measure what every stage does",
+        description="Measures, at a picture, how far each stage's gradient step is one and how its"
+        " proximal step behaves; writes analysis.json, figures and report.html.",
+    )
+    analyze.set_defaults(run=_analyze)
+    add_analysis_options(analyze)
+
+
 def _convert(options: argparse.Namespace) -> int:
     from dgunet_jax.checkpoints import load, save
     from dgunet_jax.convert.report import describe
@@ -198,6 +211,12 @@ def _restore(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from dgunet_jax.evaluation.command import run
+
+    return run(options)
+
+
+def _analyze(options: argparse.Namespace) -> int:
+    from dgunet_jax.analysis.command import run
 
     return run(options)
 

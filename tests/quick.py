@@ -6,6 +6,9 @@ that run it once. Where last bits matter, tests compile as users do.
 
 import jax.numpy as jnp
 
+# The same for a process of its own, in its environment.
+XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
 
 def compiler_options(dtype: type = jnp.float32) -> dict[str, int | bool]:
     """Options for `jax.jit` of XLA's CPU backend.

@@ -104,16 +104,17 @@ class Attribution(NamedTuple):
 def blur_path(image: NDArray[np.floating], largest: float, points: int) -> list[NDArray]:
     """Images from the most blurred to the sharp one, for `integrated_gradients`.
 
-    Gaussian blurs of standard deviation `largest` · (1 − j / (points − 1)) pixels, j = 0 …
+    Gaussian blurs of standard deviation `largest` · (1 − j / (points − 1))² pixels, j = 0 …
     points − 1, with reflected borders: the path of Xu, Venugopalan, Sundararajan (CVPR 2020), on
-    which no colour but those of the picture appears.
+    which nothing appears that is not in the picture. Squared, since the last pixel of blur hides
+    most of the detail.
 
     Args:
       image: (N, H, W, C).
       largest: in pixels.
       points: at least 2.
     """
-    deviations = [largest * (1 - j / (points - 1)) for j in range(points)]
+    deviations = [largest * (1 - j / (points - 1)) ** 2 for j in range(points)]
     return [
         scipy.ndimage.gaussian_filter(image, (0, s, s, 0)) if s else np.asarray(image)
         for s in deviations

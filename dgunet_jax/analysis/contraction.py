@@ -1,13 +1,17 @@
 """How much a stage stretches differences, and whether its proximal map could be one."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.struct
 import jax
+import jax.numpy as jnp
 
 from dgunet_jax.analysis.spectra import (
     LargestSingularValue,
     Symmetry,
-    largest_singular_value,
-    symmetry,
+    largest_singular_value_of,
+    symmetry_of,
 )
 from dgunet_jax.models.proximal import Memory
 from dgunet_jax.models.unfold import UnfoldedStage
@@ -43,6 +47,8 @@ def contraction(
 ) -> Contraction:
     """Measures a stage where it was used; up to 2 · most JVPs and VJPs of it, and 2 · probes JVPs.
 
+    Not for use under `jit`: see `largest_singular_value_of`.
+
     Args:
       stage: as `dgunet_jax.unfold` gives it.
       x: the estimate before it, (N, H, W, C).
@@ -52,19 +58,55 @@ def contraction(
       tolerance, most: of the power iterations, see `largest_singular_value`.
       probes: see `symmetry`.
     """
-
-    def run(state: tuple[Array, Memory | None]) -> tuple[Array, Memory | None]:
-        return stage.proximal(stage.gradient(state[0], y), state[1], y)
-
-    def run_image(x: Array) -> Array:
-        return run((x, memory))[0]
-
-    def proximal(v: Array) -> Array:
-        return stage.proximal(v, memory, y)[0]
-
     keys = jax.random.split(key, 3)
+    of_gradient, of_proximal = _linearized(stage, x, memory, y)
+
+    def largest(key: Array, of_memory: float) -> LargestSingularValue:
+        push = _OfState(of_gradient, of_proximal, jnp.asarray(of_memory, x.dtype))
+        return largest_singular_value_of(push, (x, memory), key, tolerance, most)
+
     return Contraction(
-        image=largest_singular_value(run_image, x, keys[0], tolerance, most),
-        state=largest_singular_value(run, (x, memory), keys[1], tolerance, most),
-        proximal=symmetry(proximal, stage.gradient(x, y), keys[2], probes),
+        image=largest(keys[0], 0.0),
+        state=largest(keys[1], 1.0),
+        proximal=symmetry_of(_OfProximal(of_proximal, memory), x, keys[2], probes),
     )
+
+
+@jax.jit
+def _linearized(
+    stage: UnfoldedStage, x: Array, memory: Memory | None, y: Array
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """dx ↦ dv, and (dv, dmemory) ↦ (dx, dmemory) after the stage."""
+    v, of_gradient = jax.linearize(lambda x: stage.gradient(x, y), x)
+    _, of_proximal = jax.linearize(lambda v, memory: stage.proximal(v, memory, y), v, memory)
+    return of_gradient, of_proximal
+
+
+@flax.struct.dataclass
+class _OfState:
+    """(dx, dmemory) ↦ what becomes of them, both memories times `of_memory`: 1, or 0 to hold it.
+
+    One program serves both.
+    """
+
+    of_gradient: Callable[..., Any]
+    of_proximal: Callable[..., Any]
+    of_memory: Array
+
+    def __call__(self, state: tuple[Array, Memory | None]) -> tuple[Array, Memory | None]:
+        after, memory = self.of_proximal(self.of_gradient(state[0]), self._scaled(state[1]))
+        return after, self._scaled(memory)
+
+    def _scaled(self, memory: Memory | None) -> Memory | None:
+        return jax.tree.map(lambda leaf: self.of_memory.astype(leaf.dtype) * leaf, memory)
+
+
+@flax.struct.dataclass
+class _OfProximal:
+    """dv ↦ dx with the memory held."""
+
+    of_proximal: Callable[..., Any]
+    memory: Memory | None
+
+    def __call__(self, dv: Array) -> Array:
+        return self.of_proximal(dv, jax.tree.map(jnp.zeros_like, self.memory))[0]

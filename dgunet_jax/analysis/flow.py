@@ -66,5 +66,6 @@ def _flat(tree: Any) -> Array:
 
 
 def _cosines(vectors: Array) -> Array:
-    lengths = jnp.linalg.norm(vectors, axis=1)
-    return (vectors @ vectors.T) / jnp.outer(lengths, lengths)
+    gram = jnp.matmul(vectors, vectors.T, precision="highest")
+    lengths = jnp.sqrt(jnp.diagonal(gram))  # summed like the rest, so that rounding cancels
+    return gram / jnp.outer(lengths, lengths)

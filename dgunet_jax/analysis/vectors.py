@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 
@@ -40,8 +41,13 @@ def cosine(a: Any, b: Any) -> Array:
 def probe(key: Array, like: Any) -> Any:
     """A random direction, uniform on the unit sphere of every picture."""
     leaves, tree = jax.tree.flatten(like)
-    keys = jax.random.split(key, len(leaves))
-    draws = [jax.random.normal(k, a.shape, a.dtype) for k, a in zip(keys, leaves, strict=True)]
+    # Drawn flat: XLA's CPU backend takes seconds to compile a draw of a four-dimensional shape.
+    flat = jax.random.normal(key, (sum(leaf.size for leaf in leaves),), leaves[0].dtype)
+    parts = jnp.split(flat, np.cumsum([leaf.size for leaf in leaves])[:-1])
+    draws = [
+        part.reshape(leaf.shape).astype(leaf.dtype)
+        for part, leaf in zip(parts, leaves, strict=True)
+    ]
     return unit(tree.unflatten(draws))
 
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict, config_dict
 from dgunet_jax.data.config import DataConfig
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.training.losses import LOSSES
+from dgunet_jax.training.losses import LOSSES, LossStages
 
 _SCHEDULE = Literal["published", "cosine", "constant"]
 
@@ -35,7 +35,8 @@ class OptimizerConfig:
       accumulate: parts in which a device computes its share of a batch, to save memory.
       average: decay of the moving average of the weights that restores in place of them; None: no
         average.
-      loss: one of `losses.LOSSES`, summed over all stages.
+      loss: one of `losses.LOSSES`.
+      loss_stages: whose loss is minimised: that of `all`, as published, summed, or of the `last`.
       seed: of the first weights.
     """
 
@@ -51,6 +52,7 @@ class OptimizerConfig:
     accumulate: int = 1
     average: float | None = None
     loss: str = "charbonnier_edge"
+    loss_stages: LossStages = "all"
     seed: int = 0
 
     def __post_init__(self):
@@ -79,10 +81,11 @@ class OptimizerConfig:
             raise UserError(f"clip_norm is {self.clip_norm}; it must be above 0")
         if self.average is not None and not 0 < self.average < 1:
             raise UserError(f"average is {self.average}; it must lie between 0 and 1")
-        if self.schedule not in (schedules := get_args(_SCHEDULE)):
-            raise UserError(
-                f"schedule is {self.schedule!r}; it must be one of {', '.join(schedules)}"
-            )
+        for name, kind in {"schedule": _SCHEDULE, "loss_stages": LossStages}.items():
+            if getattr(self, name) not in (choices := get_args(kind)):
+                raise UserError(
+                    f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}"
+                )
         if self.loss not in LOSSES:
             raise UserError(f"there is no loss {self.loss!r}; the losses are {', '.join(LOSSES)}")
 

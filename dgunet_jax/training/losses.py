@@ -1,10 +1,11 @@
-"""The published training losses, summed over the estimates of all stages.
+"""The published training losses, of the estimates of all stages.
 
 Images are (..., H, W, C) in [0, 1]; sums run in float32 or wider.
 """
 
 import functools
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import numpy as np
 from dgunet_jax.errors import UserError
 
 Array = jax.Array
+LossStages = Literal["all", "last"]
 
 _CHARBONNIER_EPSILON = 1e-3
 _EDGE_WEIGHT = 0.05
@@ -82,6 +84,11 @@ def stage_losses(name: str, stages: Array, target: Array) -> Array:
     if name not in LOSSES:
         raise UserError(f"there is no loss {name!r}; the losses are {', '.join(LOSSES)}")
     return jnp.stack([LOSSES[name](stage, target) for stage in stages])
+
+
+def total(stage_losses: Array, stages: LossStages) -> Array:
+    """What is minimised, a scalar: the sum of the stages' losses (K,), or the last one."""
+    return jnp.sum(stage_losses) if stages == "all" else stage_losses[-1]
 
 
 def _gaussian(x: Array) -> Array:

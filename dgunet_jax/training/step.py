@@ -13,6 +13,7 @@ from dgunet_jax.metrics.psnr import psnr_jax
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.training import losses
 from dgunet_jax.training.config import OptimizerConfig
+from dgunet_jax.training.losses import LossStages
 
 Array = jax.Array
 Batch = dict[str, Array]
@@ -55,7 +56,7 @@ class Metrics:
     """What a step measured, before its update.
 
     Attributes:
-      losses: of every stage, (K,); the loss is their sum.
+      losses: of every stage, (K,).
       psnr: of every stage's clamped estimate in dB, mean over the batch, (K,).
       input_psnr: of the clamped inputs.
       gradient_norm: L2 norm of the gradient of all weights, before clipping.
@@ -64,6 +65,7 @@ class Metrics:
       finite: whether estimates, loss and gradient were.
       finite_stages: whether every stage's estimates were, (K,).
       skipped_in_row, collapsed_in_row: as in the state after the step.
+      loss_stages: whose losses are minimised, as the settings say.
     """
 
     losses: Array
@@ -76,6 +78,12 @@ class Metrics:
     finite_stages: Array
     skipped_in_row: Array
     collapsed_in_row: Array
+    loss_stages: LossStages = flax.struct.field(pytree_node=False, default="all")
+
+    @property
+    def loss(self) -> Array:
+        """What is minimised, a scalar."""
+        return losses.total(self.losses, self.loss_stages)
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
@@ -149,7 +157,8 @@ def make_train_step(
         def total(params):
             restored: Any = model.apply({"params": params}, batch["input"])
             stage_losses = losses.stage_losses(config.loss, restored.stages, batch["target"])
-            return jnp.sum(stage_losses), (stage_losses, restored.stages)
+            loss = losses.total(stage_losses, config.loss_stages)
+            return loss, (stage_losses, restored.stages)
 
         gradient, (stage_losses, stages) = jax.grad(total, has_aux=True)(params)
         measured = {
@@ -226,6 +235,7 @@ def make_train_step(
             finite_stages=finite_stages,
             skipped_in_row=after.skipped_in_row,
             collapsed_in_row=after.collapsed_in_row,
+            loss_stages=config.loss_stages,
         )
         return after, metrics
 

@@ -22,7 +22,7 @@ _EVENTS = "tensorboard"
 def scalars_of(metrics: Metrics) -> dict[str, float]:
     """A step's metrics by name, stages counted from 1."""
     scalars = {
-        "loss": float(np.sum(metrics.losses)),
+        "loss": float(metrics.loss),
         "learning_rate": float(metrics.learning_rate),
         "gradient_norm": float(metrics.gradient_norm),
         "psnr/input": float(metrics.input_psnr),
@@ -125,7 +125,7 @@ class Progress:
             self._began = time.monotonic(), step
         if self._silent or (not self._terminal and step % self._every and step != self._steps):
             return
-        line = f"step {step}/{self._steps}  loss {float(np.sum(metrics.losses)):.4f}"
+        line = f"step {step}/{self._steps}  loss {float(metrics.loss):.4f}"
         line += f"  {float(metrics.psnr[-1]):.2f} dB (input {float(metrics.input_psnr):.2f})"
         since, begin = self._began
         if step > begin:

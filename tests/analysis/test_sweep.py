@@ -1,5 +1,7 @@
 """Reverse mode stage by stage is reverse mode of the whole, and what is made of it is right."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +19,11 @@ from dgunet_jax.analysis.depth import iterate
 from dgunet_jax.analysis.flow import flow
 from dgunet_jax.analysis.sweep import sweep
 from dgunet_jax.errors import UserError
+from dgunet_jax.models.network import DGUNet
 from dgunet_jax.models.unfold import trace, unfold
 from dgunet_jax.training.losses import LOSSES
 from tests.analysis.closed_forms import LinearNetwork, linear, stage
+from tests.choices import estimates as estimates_of
 from tests.choices import make
 from tests.quick import compiler_options
 
@@ -40,16 +44,19 @@ def network(request):
     return unfolded, inputs, clean, jax.jit(trace, compiler_options=options)(unfolded, inputs)
 
 
-def test_the_sweep_is_the_gradient_of_the_network(network):
+@pytest.mark.parametrize("unroll", [1, True], ids=["rolled", "unrolled"])
+def test_the_sweep_is_the_gradient_of_the_network(network, unroll):
+    """Stage by stage, and through the scan, however much of it is written out."""
     unfolded, inputs, _, traced = network
+    config = dataclasses.replace(unfolded.model.config, unroll=unroll)
+    model = DGUNet(config, operator=unfolded.model.operator)
     rng = np.random.default_rng(1)
     cotangents = [
         jnp.asarray(rng.standard_normal(each.x.shape), jnp.float32) for each in traced.stages
     ]
 
     def whole(inputs, params):
-        made = unfold(unfolded.model, {"params": params})
-        estimates = [each.x for each in trace(made, inputs).stages]
+        estimates = estimates_of(model, {"params": params}, inputs)
         return sum(jnp.vdot(c, x) for c, x in zip(cotangents, estimates, strict=True))
 
     expected = jax.jit(jax.grad(whole, (0, 1)), compiler_options=compiler_options())

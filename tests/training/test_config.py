@@ -42,6 +42,10 @@ def settings():
         (lambda s: s["optimizer"].update(epochs=3), "epochs is 3 and steps is 4; one of them"),
         (lambda s: s["optimizer"].update(loss="hinge"), "no loss 'hinge'"),
         (lambda s: s["optimizer"].update(schedule="step"), "schedule is 'step'; it must be one"),
+        (
+            lambda s: s["optimizer"].update(loss_stages="first"),
+            "loss_stages is 'first'; it must be",
+        ),
         (lambda s: s["optimizer"].update(warmup_steps=9), "warmup_steps is 9; it must be below"),
         (lambda s: s["optimizer"].update(accumulate=0), "accumulate is 0; it must be at least 1"),
         (lambda s: s["optimizer"].update(average=1.0), "average is 1.0; it must lie between"),

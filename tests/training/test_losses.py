@@ -119,6 +119,14 @@ def test_every_stage_has_its_loss(name: str):
     np.testing.assert_allclose(found, alone, rtol=1e-6)
 
 
+def test_all_stages_count_or_only_the_last():
+    stage_losses = jnp.asarray([0.5, 0.25, 2.0])
+    assert float(losses.total(stage_losses, "all")) == 2.75
+    assert float(losses.total(stage_losses, "last")) == 2.0
+    for stages, gradient in {"all": [1, 1, 1], "last": [0, 0, 1]}.items():
+        np.testing.assert_array_equal(jax.grad(losses.total)(stage_losses, stages), gradient)
+
+
 def test_recipes_are_sums_and_clamps():
     x, y = (a.astype(np.float32) for a in pair(2, 37, 31, 3))
     x = 3 * x - 1

@@ -1,9 +1,13 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from dgunet_jax.training.config import OptimizerConfig
+from dgunet_jax.training.losses import LOSSES
 from dgunet_jax.training.step import make_mesh, make_optimizer, make_train_step, state_of
 from tests.quick import compiler_options
 from tests.small import equal, network
@@ -103,3 +107,34 @@ def test_metrics(compiled):
     error = np.mean((images["input"].clip(0, 1) - images["target"]) ** 2, axis=(1, 2, 3))
     assert float(metrics.input_psnr) == pytest.approx(np.mean(-10 * np.log10(error)), rel=1e-5)
     assert metrics.losses.shape == metrics.psnr.shape == (2,)
+    assert metrics.loss == metrics.losses.sum()
+
+
+def test_the_last_stage_alone_can_be_minimised():
+    config = OptimizerConfig(
+        steps=9, schedule="constant", learning_rate=1e-3, loss_stages="last", accumulate=2
+    )
+    model, variables = network(num_stages=2)
+    optimizer, images = make_optimizer(config), batch()
+
+    def last(params):
+        restored: Any = model.apply({"params": params}, images["input"])
+        return LOSSES[config.loss](restored.stages[-1], images["target"]), restored.stages
+
+    quick = compiler_options()
+    expected, stages = jax.jit(jax.grad(last, has_aux=True), compiler_options=quick)(
+        variables["params"]
+    )
+    state = state_of(variables["params"], optimizer, config)
+    step = make_train_step(model, optimizer, lambda step: 1e-3, config, make_mesh())
+    after, metrics = step.lower(state, images).compile(compiler_options=quick)(state, images)
+    # Every weight is one of the last stage or reaches it through images and memory.
+    norm = float(optax.tree.norm(expected))
+    for moments, gradient in zip(
+        jax.tree.leaves(after.opt_state[-1].mu), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(10 * moments, gradient, rtol=1e-4, atol=1e-5 * norm)
+    assert metrics.gradient_norm == pytest.approx(norm, rel=1e-5)
+    alone = [float(LOSSES[config.loss](stage, images["target"])) for stage in stages]
+    np.testing.assert_allclose(metrics.losses, alone, rtol=1e-5)
+    assert metrics.loss == metrics.losses[-1]

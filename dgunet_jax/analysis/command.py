@@ -1,0 +1,182 @@
+"""What `dgunet analyze` does."""
+
+import argparse
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dgunet_jax.analysis import plots, report
+from dgunet_jax.analysis.attribution import Patch
+from dgunet_jax.analysis.sentences import sentences
+from dgunet_jax.analysis.study import Study, study
+from dgunet_jax.checkpoints import load
+from dgunet_jax.compilation import use_cache
+from dgunet_jax.errors import UserError, reason
+from dgunet_jax.files import replacing
+from dgunet_jax.images.luma import grey
+from dgunet_jax.images.reading import read
+from dgunet_jax.models.config import DGUNetConfig
+from dgunet_jax.provenance import checkpoint_hash, versions
+
+
+def run(options: argparse.Namespace) -> int:
+    """Analyses a checkpoint at a picture; writes analysis.json, figures and report.html.
+
+    Raises:
+      UserError: the checkpoint, a picture or an option cannot be used, or nothing can be written.
+    """
+    use_cache(not options.no_cache)
+    _check_folder(options.output)
+    model, variables = load(options.checkpoint, options.num_stages)
+    image, clean = _pictures(options, model.config)
+    patch = None if options.patch is None else Patch(*options.patch)
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - began:5.0f} s  {line}", file=sys.stderr, flush=True)
+
+    try:
+        found = study(
+            model,
+            variables,
+            image,
+            clean,
+            patch=patch,
+            size=options.size,
+            quick=options.quick,
+            seed=options.seed,
+            say=say,
+        )
+    except UserError as error:
+        raise UserError(f"{options.image}: {error}") from error
+    say("figures")
+    place = found.region
+    facts = [
+        _network(options.checkpoint, model.config),
+        f"{options.image.name}: {place.width}×{place.height} of {image.shape[1]}×{image.shape[0]}"
+        f" pixels, from column {place.x} and row {place.y} on"
+        + ("" if options.clean is None else f"; clean picture: {options.clean.name}"),
+    ]
+    said = sentences(found)
+    content = {
+        "checkpoint": str(options.checkpoint),
+        "checkpoint_sha256": checkpoint_hash(options.checkpoint, variables),
+        "image": str(options.image),
+        "clean": None if options.clean is None else str(options.clean),
+        "quick": options.quick,
+        "seed": options.seed,
+        **_numbers(found),
+        "sentences": said,
+        "versions": versions(),
+    }
+    _write(options.output, f"{options.checkpoint.name}: every stage", facts, found, said, content)
+    for line in (*facts, *said.values()):
+        print(line)
+    print(f"wrote {options.output / 'report.html'}")
+    return 0
+
+
+def _check_folder(output: Path) -> None:
+    """Raises a UserError if a folder can never be made there: minutes of work would be lost."""
+    found = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not found.is_dir():
+        raise UserError(f"--output {output}: {found}: is no folder")
+
+
+def _pictures(
+    options: argparse.Namespace, config: DGUNetConfig
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """The network's input and the clean picture."""
+    if config.measurements:
+        if options.clean is not None:
+            raise UserError(
+                f"--clean {options.clean}: is not for compressive sensing, which samples IMAGE"
+            )
+        image = _read(options.image, 1)
+        return image, image
+    if config.channels != 3:
+        raise UserError(
+            f"{options.checkpoint}: takes images of {config.channels} channels; pictures have 3"
+        )
+    image = _read(options.image, 3)
+    if options.clean is None:
+        return image, None
+    clean = _read(options.clean, 3)
+    if clean.shape != image.shape:
+        sizes = [f"{width}×{height}" for height, width in (image.shape[:2], clean.shape[:2])]
+        raise UserError(
+            f"{options.clean}: is {sizes[1]} pixels large; {options.image} is {sizes[0]}"
+        )
+    return image, clean
+
+
+def _read(path: Path, channels: int) -> NDArray[np.float32]:
+    picture = read(path)
+    if picture.alpha is not None and picture.alpha.min() < np.iinfo(picture.alpha.dtype).max:
+        raise UserError(f"{path}: has transparent pixels; flatten it onto a background first")
+    return picture.colours() if channels == 3 else grey(picture).colours()[..., :1]
+
+
+def _network(checkpoint: Path, config: DGUNetConfig) -> str:
+    weights = "the middle ones share weights" if config.share_middle else "weights of their own"
+    return (
+        f"{checkpoint.name}: {config.num_stages} stages, {weights}; width {config.width}, growth"
+        f" {config.growth}; degradation {config.degradation}, memory {config.memory}"
+    )
+
+
+def _numbers(found: Study) -> dict[str, Any]:
+    cosines, explained = found.flow_cosines, found.explained
+    return {
+        "region": found.region._asdict(),
+        "input": found.input,
+        "stages": found.stages,
+        "depth": found.depth,
+        "flow_cosines": None if cosines is None else cosines.tolist(),
+        "attribution": None
+        if explained is None
+        else {
+            "crop": explained.crop._asdict(),
+            "patch": explained.patch._asdict(),
+            "integrated_gradients_error": explained.error,
+        },
+    }
+
+
+def _write(
+    output: Path,
+    title: str,
+    facts: list[str],
+    found: Study,
+    said: dict[str, str],
+    content: dict[str, Any],
+) -> None:
+    images = {name: report.encode(figure) for name, figure in plots.figures(found).items()}
+    text = report.page(title, facts, images, said, found.stages)
+    files = {f"{name}.png": image for name, image in images.items()}
+    files["analysis.json"] = json.dumps(
+        _finite(content), indent=1, ensure_ascii=False, allow_nan=False
+    ).encode()
+    files["report.html"] = text.encode()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            with replacing(output / name) as file:
+                file.write(data)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written: {reason(error)}") from error
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

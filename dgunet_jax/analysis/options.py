@@ -1,0 +1,54 @@
+"""The options of `dgunet analyze`."""
+
+import argparse
+from pathlib import Path
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        metavar="C",
+        type=Path,
+        required=True,
+        help="an official .pth file, a .safetensors file, a checkpoint or run directory",
+    )
+    parser.add_argument(
+        "image",
+        metavar="IMAGE",
+        type=Path,
+        help="the degraded picture; for compressive sensing the clean one",
+    )
+    parser.add_argument(
+        "--clean", metavar="IMAGE", type=Path, help="the clean picture, if there is one"
+    )
+    parser.add_argument("--output", metavar="DIR", type=Path, required=True)
+    parser.add_argument(
+        "--patch",
+        metavar=("X", "Y", "W", "H"),
+        nargs=4,
+        type=int,
+        help="whose origin is explained, in pixels of the picture (default: 16×16 in the middle)",
+    )
+    parser.add_argument(
+        "--size",
+        metavar="PIXELS",
+        type=int,
+        default=256,
+        help="larger pictures are cut to this side around the patch (default: 256)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="128×128 pixels, without contraction, iteration beyond the depth of training and"
+        " attribution",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of random directions (default: 0)")
+    parser.add_argument(
+        "--num-stages",
+        metavar="K",
+        type=int,
+        help="stages of a DGUNet, whose official file does not tell (default: 7)",
+    )
+    parser.add_argument(
+        "--no-cache", action="store_true", help="do not keep compiled programs for the next start"
+    )

@@ -1,0 +1,204 @@
+"""`dgunet analyze` from the command to its files, on networks of random weights."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import dgunet_jax
+from dgunet_jax.analysis.progress import progress
+from dgunet_jax.cli import main
+from dgunet_jax.metrics.psnr import psnr
+from dgunet_jax.models.unfold import trace, unfold
+from tests.choices import make
+from tests.evaluation.folders import PHOTO, save
+from tests.quick import XLA_FLAGS, compiler_options
+from tests.small import network
+
+STAGES = 4
+PLACE = (slice(1, 25), slice(11, 35))  # of 27×53 pixels, the 24×24 around the patch
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A noisy picture of an odd size, and the clean one."""
+    folder = tmp_path_factory.mktemp("analysis")
+    clean = PHOTO[60:87, 100:153]
+    noise = 20 * np.random.default_rng(0).standard_normal(clean.shape)
+    save(folder / "clean.png", clean)
+    save(folder / "noisy.png", np.rint(clean + noise).clip(0, 255).astype(np.uint8))
+    return folder
+
+
+def read(path):
+    return np.asarray(Image.open(path), np.float32) / np.float32(255)
+
+
+def analyze(*words):
+    """What a run of the command says; compiled quickly, in a process of its own."""
+    command = [sys.executable, "-m", "dgunet_jax.cli", "analyze", *map(str, words), "--no-cache"]
+    environment = os.environ | {"XLA_FLAGS": XLA_FLAGS}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    made = network(width=4, growth=2, last_growth=2, num_stages=STAGES)
+    dgunet_jax.save(folder / "model.safetensors", *made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def analyzed(folder, model):
+    output = folder / "out"
+    words = ["--checkpoint", folder / "model.safetensors", folder / "noisy.png"]
+    words += ["--clean", folder / "clean.png", "--patch", 20, 8, 6, 10, "--size", 24]
+    analyze(*words, "--output", output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def numbers(analyzed):
+    return json.loads((analyzed / "analysis.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def computed(folder, model):
+    """The part that is analysed, clean and as input, and what the network makes of it."""
+    clean, inputs = (read(folder / f"{name}.png")[PLACE] for name in ("clean", "noisy"))
+    run = jax.jit(trace, compiler_options=compiler_options())
+    return clean, inputs, run(unfold(*model), jnp.asarray(inputs)[None])
+
+
+def test_the_region_holds_the_patch(numbers):
+    assert numbers["region"] == {"x": 11, "y": 1, "width": 24, "height": 24}
+    assert numbers["attribution"]["crop"] == numbers["region"]
+    assert numbers["attribution"]["patch"] == {"x": 9, "y": 7, "width": 6, "height": 10}
+
+
+def test_stages_come_first_first_with_their_numbers(numbers, computed):
+    clean, inputs, traced = computed
+    assert [stage["stage"] for stage in numbers["stages"]] == [1, 2, 3, 4]
+    assert numbers["input"]["psnr"] == pytest.approx(psnr(inputs, clean), abs=1e-4)
+    before = traced.start
+    for stage, each in zip(numbers["stages"], traced.stages, strict=True):
+        for name in ("v", "x"):
+            image = np.asarray(getattr(each, name)[0]).clip(0, 1)
+            assert stage[f"psnr_{name}"] == pytest.approx(psnr(image, clean), abs=1e-3)
+        for name, value in vars(progress(before, each)).items():
+            assert stage[name] == pytest.approx(value.item(), rel=1e-3), name
+        before = each.x
+
+
+def test_every_measure_is_there_and_in_its_range(numbers):
+    for stage in numbers["stages"]:
+        assert -1 <= stage["gradient"]["cosine"] <= 1
+        assert -1 <= stage["gradient"]["towards_clean"] <= 1
+        assert 0 <= stage["adjointness"]["random"] <= 1
+        assert stage["step"]["product"] == pytest.approx(
+            stage["step"]["step_size"] * stage["step"]["curvature"], rel=1e-4
+        )
+        assert 0 <= stage["contraction"]["symmetry_gap"] <= 1
+        # The state has the image in it: fixing the memory cannot stretch more.
+        if stage["contraction"]["converged"]:
+            assert stage["contraction"]["image"] <= 1.02 * stage["contraction"]["state"]
+        radii = stage["attribution"]
+        assert 0 < radii["radius_50"] <= radii["radius_95"] < 30
+        assert stage["flow"]["estimate"] > 0 and stage["flow"]["weights"] > 0
+    assert np.diag(numbers["flow_cosines"]) == pytest.approx([1, 1], abs=1e-5)
+
+
+def test_the_shared_stage_at_its_own_depth_is_the_network(numbers):
+    depth, stages = numbers["depth"], numbers["stages"]
+    assert depth["trained"] == STAGES - 2
+    assert {len(depth[name]) for name in ("residual", "change", "psnr", "psnr_result")} == {50}
+    assert depth["psnr"][0] == pytest.approx(stages[1]["psnr_x"], abs=1e-3)
+    assert depth["psnr"][1] == pytest.approx(stages[2]["psnr_x"], abs=1e-3)
+    assert depth["psnr_result"][1] == pytest.approx(stages[3]["psnr_x"], abs=1e-3)
+    assert depth["residual"][1] == pytest.approx(stages[2]["residual"], rel=1e-3)
+
+
+def test_figures_and_report_are_written(analyzed, numbers):
+    names = {path.name for path in analyzed.iterdir()}
+    figures = {*numbers["sentences"], "stages"}
+    assert names == {"analysis.json", "report.html", *(f"{name}.png" for name in figures)}
+    page = (analyzed / "report.html").read_text()
+    assert page.count("<img ") == len(figures)
+    assert "model.safetensors: 4 stages, the middle ones share weights" in page
+    assert "noisy.png: 24×24 of 53×27 pixels, from column 11 and row 1 on" in page
+    assert re.fullmatch(r"[0-9a-f]{64}", numbers["checkpoint_sha256"])
+    assert numbers["versions"]["jax"] == jax.__version__
+
+
+def test_quickly_and_without_a_clean_picture(folder):
+    plus = make("plus", num_stages=3, width=4, growth=2)
+    dgunet_jax.save(folder / "plus.safetensors", *plus)
+    words = ["--checkpoint", folder / "plus.safetensors", folder / "noisy.png", "--quick"]
+    said = analyze(*words, "--output", folder / "quick")
+    assert "3 stages, weights of their own" in said
+    assert "Without the clean image there is no PSNR." in said
+    numbers = json.loads((folder / "quick/analysis.json").read_text())
+    assert numbers["input"] is numbers["depth"] is numbers["attribution"] is None
+    assert "contraction" not in numbers["stages"][0] and "flow" not in numbers["stages"][0]
+    assert (numbers["region"]["width"], numbers["region"]["height"]) == (48, 24)
+
+
+def test_compressive_sensing(folder):
+    """The operator is known and exact: what it says must be the theory's."""
+    save(folder / "large.png", PHOTO[60:124, 100:170])
+    sensing = make("sensing", num_stages=2, width=4, growth=2)
+    dgunet_jax.save(folder / "cs.safetensors", *sensing)
+    words = ["--checkpoint", folder / "cs.safetensors", folder / "large.png", "--quick"]
+    analyze(*words, "--output", folder / "cs")
+    numbers = json.loads((folder / "cs/analysis.json").read_text())
+    matrix = np.asarray(sensing[1]["params"]["sampling_matrix"], np.float64)
+    curvature = np.linalg.svd(matrix, compute_uv=False)[0] ** 2
+    for stage in numbers["stages"]:
+        assert stage["gradient"]["cosine"] == pytest.approx(1, abs=1e-5)
+        assert stage["gradient"]["relative_error"] == pytest.approx(0, abs=1e-5)
+        assert stage["adjointness"]["random"] == pytest.approx(0, abs=1e-3)
+        assert stage["step"]["curvature"] == pytest.approx(curvature, rel=0.05)
+    assert "is the gradient of the data term in every stage" in numbers["sentences"]["gradient"]
+    assert numbers["input"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["gone.png"], "gone.png: no such file"),
+        (["noisy.png", "--checkpoint", "gone.pth"], "gone.pth: there is no such file"),
+        (["noisy.png", "--clean", "small.png"], "small.png: is 8×8 pixels large; noisy.png is 53"),
+        (
+            ["noisy.png", "--patch", "50", "0", "8", "8"],
+            "noisy.png: patch 50 0 8 8 (X Y W H): must",
+        ),
+        (["noisy.png", "--size", "4"], "noisy.png: size 4: must be at least 8 pixels"),
+        (["tiny.png"], "tiny.png: 5×4 pixels: must be at least 8×8"),
+        (["noisy.png", "--output", "noisy.png"], "noisy.png: is no folder"),
+        (["noisy.png", "--output", "noisy.png/out"], "noisy.png: is no folder"),
+        (["noisy.png", "--patch", "1", "2"], "expected 4 arguments"),
+    ],
+)
+def test_mistakes_are_one_line(folder, model, words, message, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    save(Path("small.png"), PHOTO[:8, :8])
+    save(Path("tiny.png"), PHOTO[:4, :5])
+    given = ["--checkpoint", "model.safetensors", "--output", "bad", "--no-cache"]
+    status = main(["analyze", *given, *words])
+    said = capsys.readouterr()
+    assert status == 2
+    line = said.err.splitlines()[-1]
+    assert line.startswith("error: ")
+    assert message in line
+    assert "Traceback" not in said.err
+    assert not Path("bad").exists()

@@ -1,0 +1,110 @@
+"""Figures show the numbers of a study, and the report holds them all."""
+
+import base64
+import html
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dgunet_jax.analysis import plots, report
+from dgunet_jax.analysis.sentences import sentences
+from tests.analysis.studies import depth, made
+
+COSINES = np.array([[1.0, 0.5], [0.5, 1.0]])
+
+
+@pytest.fixture(scope="module")
+def study():
+    return made(
+        {"psnr_x": 21.0, "gradient__cosine": None},
+        {"step__product": 2.5},
+        {"contraction__image": 1.5},
+        depth=depth(diverged_at=9, psnr_result=[30.0] * 8 + [None] * 42),
+        flow_cosines=COSINES,
+    )
+
+
+@pytest.fixture(scope="module")
+def figures(study):
+    return plots.figures(study)
+
+
+def lines(figure):
+    """What every line of a figure shows, by its label."""
+    return {
+        str(line.get_label()): np.asarray(line.get_ydata(), float)
+        for ax in figure.axes
+        for line in ax.get_lines()
+    }
+
+
+def test_lines_are_the_numbers(figures):
+    for name, label, values in (
+        ("progress", "x, after the proximal step", [21, 25, 25]),
+        ("progress", "input", [20, 20]),
+        ("moves", "‖v − x before‖, gradient", [0.04, 0.04, 0.04]),
+        ("gradient", "cosine with the gradient", [np.nan, 0.5, 0.5]),
+        ("gradient", "data term after / before", [0.8, 0.8, 0.8]),
+        ("adjointness", "residuals met in use", [0.25, 0.25, 0.25]),
+        ("steps", "ρL", [0.75, 2.5, 0.75]),
+        ("contraction", "image, memory held", [0.9, 0.9, 1.5]),
+        ("contraction", "symmetry gap", [0.2, 0.2, 0.2]),
+        ("flow", "‖∂L/∂θ‖", [0.1, 0.1, 0.1]),
+        ("depth", "result, last stage's", [30.0] * 8 + [np.nan] * 42),
+    ):
+        np.testing.assert_array_equal(lines(figures[name])[label], values)
+    assert "diverged" in lines(figures["depth"])
+
+
+def test_pictures_are_those_of_the_stages(study, figures):
+    shown = {ax.get_title(): ax.get_images()[0].get_array() for ax in figures["stages"].axes if
+             ax.get_images()}  # fmt: skip
+    np.testing.assert_array_equal(shown["x1, 21.00 dB"], study.x[0])
+    np.testing.assert_array_equal(shown["v3, 24.00 dB"], study.v[2])
+    np.testing.assert_array_equal(shown["input, 20.00 dB"], study.inputs)
+    np.testing.assert_array_equal(shown["clean"], study.clean)
+    assert "error of x2" in shown
+    unknown = plots.figures(made({}, {}, clean=False, quick=True))
+    titles = [ax.get_title() for ax in unknown["stages"].axes]
+    assert {"x1", "|x2 − x1|"} <= {*titles}
+
+
+def test_a_study_has_the_figures_it_can_have(figures):
+    assert [*figures] == [
+        *("stages", "progress", "moves", "gradient", "adjointness", "steps"),
+        *("contraction", "depth", "flow", "attribution"),
+    ]
+    quick = plots.figures(made({}, {}, clean=False, quick=True))
+    assert [*quick] == ["stages", "progress", "moves", "gradient", "adjointness", "steps"]
+
+
+def test_every_figure_has_something_on_it(figures):
+    for name, figure in figures.items():
+        pixels = np.asarray(Image.open(io.BytesIO(report.encode(figure))).convert("L"))
+        assert pixels.std() > 5, name
+
+
+def test_the_report_holds_figures_sentences_and_numbers(study, figures):
+    images = {name: report.encode(figure) for name, figure in figures.items()}
+    said = sentences(study)
+    page = report.page("<b> & c", ["a fact"], images, said, study.stages)
+    assert "<h1>&lt;b&gt; &amp; c</h1>" in page
+    found = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert [base64.b64decode(each) for each in found] == [*images.values()]
+    for words in said.values():
+        assert html.escape(words) in page
+    cells = re.search(r"<td>step product</td><td>(.*?)</td><td>(.*?)</td>", page)
+    assert cells is not None
+    assert cells.groups() == ("0.75", "2.5")
+    assert "<td>gradient cosine</td><td>–</td><td>0.5</td>" in page
+    assert "<td>contraction converged</td><td>true</td>" in page
+
+
+def test_the_report_needs_nothing_else(study, figures):
+    images = {name: report.encode(figure) for name, figure in figures.items()}
+    page = report.page("t", [], images, sentences(study), study.stages)
+    code = re.sub(r'"data:image/[^"]*"', "", page)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(|<script|fetch|XMLHttp", code)
