@@ -41,8 +41,8 @@ def contraction(
     memory: Memory | None,
     y: Array,
     key: Array,
-    tolerance: float = 1e-3,
-    most: int = 60,
+    tolerance: float = 3e-2,
+    most: int = 40,
     probes: int = 8,
 ) -> Contraction:
     """Measures a stage where it was used; up to 2 · most JVPs and VJPs of it, and 2 · probes JVPs.
@@ -55,7 +55,7 @@ def contraction(
       memory: the memory before it; None before the first stage.
       y: the measurement.
       key: of random directions.
-      tolerance, most: of the power iterations, see `largest_singular_value`.
+      tolerance, most: of the iterations, see `largest_singular_value_of`.
       probes: see `symmetry`.
     """
     keys = jax.random.split(key, 3)

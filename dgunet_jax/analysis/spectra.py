@@ -6,8 +6,10 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
 
-from dgunet_jax.analysis.vectors import inner, norm, probe, unit
+from dgunet_jax.analysis.vectors import add, inner, norm, probe, unit
 
 Array = jax.Array
 
@@ -19,7 +21,7 @@ class LargestSingularValue:
     Attributes:
       value: the estimate, (N,); it comes from below.
       iterations: how many were made, a scalar.
-      converged: whether the last one changed it by less than the tolerance, (N,).
+      converged: whether it came within the tolerance, (N,).
     """
 
     value: Array
@@ -49,57 +51,85 @@ def largest_singular_value(
       most: iterations after which it ends anyway.
     """
     _, push = jax.linearize(function, at)
-    state = jax.lax.while_loop(
-        lambda state: _unfinished(state, tolerance, most),
-        lambda state: _iterate(push, state),
-        _first(at, key),
-    )
-    return _found(state, tolerance)
+    u = probe(key, at)
+    none = jnp.full_like(inner(u, u), -1)
+
+    def unfinished(state: Any) -> Array:
+        _, before, value, i = state
+        return (i < most) & ~jnp.all(_close(before, value, tolerance))
+
+    def iterate(state: Any) -> Any:
+        u, _, value, i = state
+        image = push(u)
+        (back,) = jax.linear_transpose(push, u)(image)
+        return unit(back), value, norm(image), i + 1
+
+    start = u, none, jnp.zeros_like(none), jnp.zeros((), jnp.int32)
+    _, before, value, iterations = jax.lax.while_loop(unfinished, iterate, start)
+    return LargestSingularValue(value, iterations, _close(before, value, tolerance))
 
 
 def largest_singular_value_of(
-    push: Callable[[Any], Any], at: Any, key: Array, tolerance: float = 1e-3, most: int = 100
+    push: Callable[[Any], Any], at: Any, key: Array, tolerance: float = 3e-2, most: int = 40
 ) -> LargestSingularValue:
-    """`largest_singular_value` of a Jacobian that is given by its products, driven from Python.
+    """‖J‖₂ of a Jacobian that is given by its products, by bidiagonalisation, driven from Python.
 
-    Not for use under `jit`. XLA's CPU backend is six times slower at a network's convolutions
+    From a random unit v₁, one JVP and one VJP a step:
+
+        αₙ uₙ = J vₙ − βₙ₋₁ uₙ₋₁,   βₙ vₙ₊₁ = Jᵀ uₙ − αₙ vₙ.
+
+    The largest singular value σ of the bidiagonal matrix of α and β comes from below, in far fewer
+    steps than those of `largest_singular_value`; J has a singular value within βₙ |pₙ| of σ, p the
+    left singular vector (Golub and Kahan, 1965; Golub and Van Loan, Matrix Computations, 10.4).
+
+    Not for use under `jit`: XLA's CPU backend is six times slower at a network's convolutions
     inside of a loop than outside.
 
     Args:
       push: u ↦ Ju as a pytree, such as what `jax.linearize` gives within a compiled function that
         returns it. Those that differ in their arrays alone share one compiled program.
-      at, key, tolerance, most: as there.
+      at: as there.
+      key: of the first direction.
+      tolerance: of βₙ |pₙ| / σ, at which the iteration ends.
+      most: steps after which it ends anyway.
     """
-    state = _first(at, key)
-    while _unfinished(state, tolerance, most):
-        state = _iterate_compiled(push, state)
-    return _found(state, tolerance)
+    v = probe(key, at)
+    beta = jnp.zeros_like(inner(v, v))
+    u: Any = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(push, v))
+    alphas, betas = [], []
+    while True:
+        u, alpha, v, beta = _bidiagonalise(push, u, v, beta)
+        alphas.append(np.asarray(alpha, np.float64))
+        betas.append(np.asarray(beta, np.float64))
+        value, error = _largest(np.stack(alphas, axis=1), np.stack(betas, axis=1))
+        if len(alphas) == most or (error <= tolerance * value).all():
+            break
+    return LargestSingularValue(
+        jnp.asarray(value, alpha.dtype),
+        jnp.asarray(len(alphas)),
+        jnp.asarray(error <= tolerance * value),
+    )
 
 
-def _first(at: Any, key: Array) -> Any:
-    u = probe(key, at)
-    none = jnp.full_like(inner(u, u), -1)
-    return u, none, jnp.zeros_like(none), jnp.zeros((), jnp.int32)
+@jax.jit
+def _bidiagonalise(
+    push: Callable[[Any], Any], u: Any, v: Any, beta: Array
+) -> tuple[Any, Array, Any, Array]:
+    """The next u, α, v and β."""
+    image = add(push(v), u, -beta)
+    alpha, u = norm(image), unit(image)
+    (back,) = jax.linear_transpose(push, v)(u)
+    back = add(back, v, -alpha)
+    return u, alpha, unit(back), norm(back)
 
 
-def _unfinished(state: Any, tolerance: float, most: int) -> Array:
-    _, before, value, i = state
-    return (i < most) & ~jnp.all(_close(before, value, tolerance))
-
-
-def _iterate(push: Callable[[Any], Any], state: Any) -> Any:
-    u, _, value, i = state
-    image = push(u)
-    (back,) = jax.linear_transpose(push, u)(image)
-    return unit(back), value, norm(image), i + 1
-
-
-_iterate_compiled = jax.jit(_iterate)
-
-
-def _found(state: Any, tolerance: float) -> LargestSingularValue:
-    _, before, value, iterations = state
-    return LargestSingularValue(value, iterations, _close(before, value, tolerance))
+def _largest(alphas: NDArray, betas: NDArray) -> tuple[NDArray, NDArray]:
+    """σ of bidiagonal matrices, and how far the nearest singular value of J is at most; (N,)."""
+    found = [
+        np.linalg.svd(np.diag(a) + np.diag(b[:-1], 1)) for a, b in zip(alphas, betas, strict=True)
+    ]
+    value = np.array([singular[0] for _, singular, _ in found])
+    return value, np.array([abs(left[-1, 0]) for left, _, _ in found]) * betas[:, -1]
 
 
 @flax.struct.dataclass

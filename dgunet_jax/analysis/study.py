@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 
 COSTLY_SIDE = 128  # pixels of the crop whose stages are differentiated as a whole
 ITERATIONS = 50
-_BLUR, _POINTS = 8.0, 21  # the path of integrated gradients: pixels, images
+_BLUR, _POINTS = 8.0, 13  # the path of integrated gradients: pixels, images
 
 
 @dataclasses.dataclass(frozen=True)

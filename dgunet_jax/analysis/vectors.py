@@ -26,6 +26,11 @@ def root_mean_square(a: Any) -> Array:
     return norm(a) / jnp.sqrt(count)
 
 
+def add(a: Any, b: Any, factor: Array) -> Any:
+    """a + factor · b, the factor (N,) one for each picture."""
+    return jax.tree.map(lambda p, q: p + q * _as_column(factor, q).astype(q.dtype), a, b)
+
+
 def unit(a: Any) -> Any:
     """a / ‖a‖₂ for every picture; zeros stay zeros."""
     length = norm(a)

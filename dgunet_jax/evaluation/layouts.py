@@ -18,6 +18,7 @@ _FOLDERS = (
 _PARTS = ("", "test", "eval15", "outdoor")
 _CLEAN = ("target", "original_png")
 _LIST = "*_test_list.txt"
+_HIDE, _HIDE_TARGETS = ("test/test-close-ups", "test/test-long-shot"), "GT"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,8 @@ def find_pairs(folder: Path) -> Pairs:
 
     They lie in `input/` and `target/` (or `blur/` and `sharp/`, `hazy/` and `gt/` or `clear/`,
     `low/` and `high/`) of the folder, of its `test/`, `eval15/` or `outdoor/`, or of one folder for
-    each sequence in one of these; or where RealBlur's list of its test pictures says.
+    each sequence in one of these; or where RealBlur's list of its test pictures says; or as HIDE
+    comes, in `test/test-close-ups/`, `test/test-long-shot/` and `GT/`.
 
     An input belongs to the target of the same stem or, if there is none, to the longest stem that
     is its own up to an underscore: SOTS' 0001_0.8_0.2.jpg belongs to 0001.png.
@@ -65,6 +67,8 @@ def find_pairs(folder: Path) -> Pairs:
     lists = [path for path in visible(folder) if path.match(_LIST)]
     if len(lists) == 1:
         return _listed(folder, lists[0])
+    if all((folder / name).is_dir() for name in (*_HIDE, _HIDE_TARGETS)):
+        return _hide(folder)
     found = Pairs()
     parts = [folder / part for part in _PARTS if (folder / part).is_dir()]
     found_in = (look(part) for look in (_folders, _sequences) for part in parts)
@@ -102,7 +106,19 @@ def _sequences(folder: Path) -> list[tuple[Path, Path, str]]:
     ]
 
 
-def _match(inputs: Path, targets: Path, sequence: str, found: Pairs) -> None:
+def _hide(folder: Path) -> Pairs:
+    """HIDE's test pictures; its targets lie with those of the training pictures."""
+    found = Pairs()
+    for name in _HIDE:
+        _match(folder / name, folder / _HIDE_TARGETS, "", found, all_targets=False)
+    found.others = list(dict.fromkeys(found.others))
+    found.pairs.sort(key=lambda pair: pair.place)
+    return found
+
+
+def _match(
+    inputs: Path, targets: Path, sequence: str, found: Pairs, all_targets: bool = True
+) -> None:
     (degraded, others), (clean, more) = map(by_stem, (inputs, targets))
     found.others += [*others, *more]
     matched = match_stems(degraded, clean)
@@ -111,7 +127,8 @@ def _match(inputs: Path, targets: Path, sequence: str, found: Pairs) -> None:
     for stem, several in matched.ambiguous.items():
         names = ", ".join(path.name for paths in several for path in paths)
         found.problems.append(f"{inputs / stem}: is ambiguous ({names})")
-    found.problems += [f"{path}: has no input in {inputs}" for path in matched.without_input]
+    if all_targets:
+        found.problems += [f"{path}: has no input in {inputs}" for path in matched.without_input]
 
 
 def _listed(folder: Path, path: Path) -> Pairs:

@@ -4,12 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 from dgunet_jax.analysis.adjointness import adjointness, adjointness_gap
 from dgunet_jax.analysis.contraction import contraction
 from dgunet_jax.analysis.gradients import gradient_quality
 from dgunet_jax.analysis.progress import progress
-from dgunet_jax.analysis.spectra import largest_singular_value, symmetry
+from dgunet_jax.analysis.spectra import (
+    largest_singular_value,
+    largest_singular_value_of,
+    symmetry,
+)
 from dgunet_jax.analysis.steps import step
 from dgunet_jax.models.unfold import trace_stage
 from tests.analysis.closed_forms import circular_blur, linear, rotation, soft_threshold, stage
@@ -147,12 +152,34 @@ def test_largest_singular_values(name, images):
     found = largest_singular_value(function, x, key, tolerance=1e-9, most=500)
     close(found.value, expected)
     assert found.converged.all() and found.iterations < 500
+    faster = largest_singular_value_of(jax.linearize(function, x)[1], x, key, tolerance=1e-7)
+    close(faster.value, expected)
+    assert faster.converged.all() and faster.iterations <= min(21, found.iterations)
+
+
+def test_a_certified_singular_value_is_one(images):
+    """As far off as it says, or less: of a spectrum without a gap, stopped early."""
+    x, _ = images
+    singular = np.linspace(1, 1.2, 20)
+    turn = rotation(0.7, 10)
+    push = Partial(lambda x: linear(turn @ np.diag(singular) @ turn.T, SHAPE).forward(x))
+    for tolerance in (1e-1, 1e-2, 1e-3):
+        found = largest_singular_value_of(push, x, jax.random.key(9), tolerance)
+        assert found.converged.all()
+        for value in np.asarray(found.value):
+            assert np.abs(value - singular).min() <= tolerance * value
+            assert value <= 1.2 + 1e-9
+    found = largest_singular_value_of(push, x, jax.random.key(9), 1e-6, most=4)
+    assert found.iterations == 4
+    assert not found.converged.any()
 
 
 def test_pictures_have_their_own_singular_values():
     scales = jnp.array([0.5, 2.0, 7.0]).reshape(3, 1, 1, 1)
     at = jnp.ones((3, 3, 4, 2))
     found = largest_singular_value(lambda x: scales * x, at, jax.random.key(0))
+    close(found.value, [0.5, 2, 7])
+    found = largest_singular_value_of(Partial(lambda x: scales * x), at, jax.random.key(0))
     close(found.value, [0.5, 2, 7])
 
 
@@ -162,6 +189,9 @@ def test_singular_values_of_states():
     found = largest_singular_value(
         lambda state: (state[0] + state[1], state[1]), at, jax.random.key(0), 1e-9
     )
+    close(found.value, (1 + 5**0.5) / 2)
+    push = Partial(lambda state: (state[0] + state[1], state[1]))
+    found = largest_singular_value_of(push, at, jax.random.key(0), 1e-7)
     close(found.value, (1 + 5**0.5) / 2)
 
 
@@ -175,9 +205,12 @@ def test_too_few_iterations_are_told(images):
 
 def test_maps_that_destroy_everything_have_norm_zero(images):
     x, _ = images
-    found = largest_singular_value(lambda x: 0 * x, x, jax.random.key(0))
-    close(found.value, 0)
-    assert found.converged.all()
+    for found in (
+        largest_singular_value(lambda x: 0 * x, x, jax.random.key(0)),
+        largest_singular_value_of(Partial(lambda x: 0 * x), x, jax.random.key(0)),
+    ):
+        close(found.value, 0)
+        assert found.converged.all()
 
 
 def test_symmetric_jacobians(images):

@@ -1,6 +1,7 @@
 """Reverse mode stage by stage is reverse mode of the whole, and what is made of it is right."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,8 @@ def test_the_sweep_is_the_gradient_of_the_network(network, unroll):
 
     expected = jax.jit(jax.grad(whole, (0, 1)), compiler_options=compiler_options())
     of_inputs, of_params = expected(inputs, unfolded.params)
-    swept = sweep(unfolded, inputs, traced, cotangents, weights=True)
+    compiled = jax.jit(functools.partial(sweep, weights=True), compiler_options=compiler_options())
+    swept = compiled(unfolded, inputs, traced, cotangents)
     relative(swept.inputs, of_inputs)
     first, *middle, last = swept.weights
     relative(first, of_params["first"])
@@ -80,7 +82,7 @@ def relative(found, expected, tolerance=1e-4):
 
 def test_flow_adds_up(network):
     unfolded, inputs, clean, traced = network
-    measured = flow(unfolded, inputs, traced, clean)
+    measured = jax.jit(flow, compiler_options=compiler_options())(unfolded, inputs, traced, clean)
     config = unfolded.model.config
     stages = config.num_stages
     assert measured.estimates.shape == (stages, 1) and measured.weights.shape == (stages,)

@@ -79,6 +79,20 @@ def test_realblur_as_its_list_says(tmp_path):
     assert "scene009/blur/blur_1.png: no such file (of RealBlur_J_test_list.txt)" in failure
 
 
+def test_hide_as_published(tmp_path):
+    for i, kind in enumerate(("test-close-ups", "test-long-shot", "test-long-shot")):
+        save(tmp_path / "test" / kind / f"{i}fromGOPR0950.png", degraded(i))
+        save(tmp_path / "GT" / f"{i}fromGOPR0950.png", clean(i))
+    save(tmp_path / "GT" / "of_training.png", clean(7))
+    save(tmp_path / "test" / "test-close-ups" / "alone.png", degraded(7))
+    found = find(PROTOCOLS["hide"], tmp_path)
+    assert names(found) == [f"{i}fromGOPR0950" for i in range(3)]
+    np.testing.assert_array_equal(found.samples[2].read().target, clean(2))
+    assert found.failures == [
+        f"{tmp_path}/test/test-close-ups/alone.png: has no target in {tmp_path}/GT"
+    ]
+
+
 def test_what_is_wrong_is_named_and_the_rest_is_found(tmp_path):
     pairs(tmp_path, 6)
     (tmp_path / "target" / "1.png").unlink()
