@@ -15,7 +15,7 @@ from dgunet_jax.evaluation.options import add_options
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit status: 0, or 2 after a user's mistake, told in one line."""
     try:
-        options = _parser().parse_args(arguments)
+        options = parser().parse_args(arguments)
         return options.run(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -30,7 +30,8 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """What reads the command's arguments; it raises a UserError for those it does not know."""
     parser = _Parser(prog="dgunet", description="Deep unfolding for image restoration.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

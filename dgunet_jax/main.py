@@ -111,7 +111,7 @@ def _evaluate(dataset: str, data: str | None, workdir: Path) -> int:
     """What `dgunet evaluate` does, for the best checkpoint of a run."""
     import jax
 
-    from dgunet_jax.evaluation.command import parse, run
+    from dgunet_jax import cli
 
     if _MODE.value != "evaluate":
         raise UserError("--dataset is for --mode evaluate")
@@ -119,7 +119,7 @@ def _evaluate(dataset: str, data: str | None, workdir: Path) -> int:
         raise UserError("--dataset is evaluated by one process, on all its devices")
     words = ["--dataset", dataset, "--data", f"{data}", "--checkpoint", f"{workdir}"]
     words += ["--output", f"{workdir / 'evaluation' / dataset}"]
-    return run(parse([*words, *([] if _CACHE.value else ["--no-cache"])]))
+    return cli.main(["evaluate", *words, *([] if _CACHE.value else ["--no-cache"])])
 
 
 def run() -> None:

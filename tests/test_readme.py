@@ -1,5 +1,6 @@
 """What the README shows works as it stands there."""
 
+import json
 import pathlib
 import re
 import shlex
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 import dgunet_jax
-from dgunet_jax.cli import main
+from dgunet_jax import cli
 from tests.small import network
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
@@ -29,7 +30,20 @@ def workplace(tmp_path, monkeypatch):
     Image.fromarray(pixels[:20, :30]).save("more/a.jpg")
     pathlib.Path("photos/2024").mkdir(parents=True)
     Image.fromarray(pixels[:20, :30]).save("photos/2024/b.jpg")
+    for folder in ("GoPro/test/A/blur", "GoPro/test/A/sharp", "my_pairs/input", "my_pairs/target"):
+        pathlib.Path(folder).mkdir(parents=True)
+        Image.fromarray(pixels[: 24 if "test" in folder else 20, :24]).save(f"{folder}/1.png")
+    pathlib.Path("my_results").mkdir()
+    Image.fromarray(pixels[:20, :24] // 2).save("my_results/1.png")
+    dgunet_jax.save("deblur.safetensors", model, variables)
     return tmp_path
+
+
+def lines(*names):
+    """The arguments of all lines that show one of these commands."""
+    found = re.findall(rf"^    dgunet ((?:{'|'.join(names)}) .*)$", README.read_text(), re.M)
+    assert found
+    return [shlex.split(line.split("#")[0]) for line in found]
 
 
 def test_the_ten_lines_of_the_library(workplace):
@@ -42,14 +56,19 @@ def test_the_ten_lines_of_the_library(workplace):
 
 
 def test_the_commands(workplace):
-    commands = re.findall(r"^    (dgunet (?:convert|info|restore) .*)$", README.read_text(), re.M)
-    assert len(commands) >= 4
+    given = {*workplace.rglob("*.png")}
+    commands = lines("convert", "info", "restore", "evaluate")
+    assert len(commands) >= 8
     for command in commands:
-        assert main(shlex.split(command.split("#")[0])[1:]) == 0, command
-    names = (path.relative_to(workplace) for path in workplace.rglob("*.png"))
+        assert cli.main(command) == 0, command
+    for folder in ("scores", "my_scores"):
+        assert len(json.loads(pathlib.Path(folder, "results.json").read_text())["images"]) == 1
+    for command in lines("analyze"):  # which is tested elsewhere, since it takes long
+        options = cli.parser().parse_args(command)
+        assert pathlib.Path(README.parent, options.checkpoint).exists()
+    names = (path.relative_to(workplace) for path in {*workplace.rglob("*.png")} - given)
     assert sorted(map(str, names)) == [
         "best/photo.png",
-        "photo.png",
         "restored/2024/b.png",
         "restored/2024/b_compare.png",
         "restored/a.png",

@@ -8,19 +8,11 @@ from pathlib import Path
 from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation import datasets, tables
 from dgunet_jax.evaluation.evaluate import Restoring, evaluate
-from dgunet_jax.evaluation.options import add_options
 from dgunet_jax.evaluation.protocols import SUITES, Protocol, protocols
 from dgunet_jax.evaluation.results import Evaluation, mean, published_json, write_json
 from dgunet_jax.restoration.command import parse_bytes, parse_mesh, parse_tile
 
 Members = Sequence[tuple[str, Protocol]]
-
-
-def parse(words: Sequence[str]) -> argparse.Namespace:
-    """The options of a command line, for `run`."""
-    parser = argparse.ArgumentParser(prog="dgunet evaluate", exit_on_error=False)
-    add_options(parser)
-    return parser.parse_args(words)
 
 
 def run(options: argparse.Namespace) -> int:
