@@ -237,10 +237,10 @@ def _flow(study: Study) -> str:
         if not against
         else f"{against} of {len(pairs)} are negative"
     )
-    return (
-        f"{words} The gradients that the {len(cosines)} uses of the shared weights contribute have"
-        f" cosines between {min(pairs):.2f} and {max(pairs):.2f}: {agree}."
-    )
+    words += f" The gradients that the {len(cosines)} uses of the shared weights contribute have"
+    if len(pairs) == 1:
+        return f"{words} a cosine of {pairs[0]:.2f}."
+    return f"{words} cosines between {min(pairs):.2f} and {max(pairs):.2f}: {agree}."
 
 
 def _attribution(study: Study) -> str:

@@ -151,8 +151,10 @@ def test_flow_says_which_way_it_grows_and_who_pulls_against_whom():
     shrinking = said("flow", {"flow__estimate": 0.005}, {})
     assert "shrinks to 0.5 times" in shrinking
     assert "uses" not in shrinking
-    together = said("flow", {}, {}, flow_cosines=np.array([[1, 0.5], [0.5, 1]]))
+    together = said("flow", {}, {}, flow_cosines=np.abs(cosines))
     assert "no two pull against each other" in together
+    pair = said("flow", {}, {}, flow_cosines=np.array([[1, 0.5], [0.5, 1]]))
+    assert pair.endswith("the 2 uses of the shared weights contribute have a cosine of 0.50.")
 
 
 def test_attribution():
