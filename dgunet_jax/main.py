@@ -82,19 +82,19 @@ def main(arguments: list[str]) -> int:
 
 
 def _run_mode(config: "TrainConfig") -> int:
+    workdir = Path(_WORKDIR.value or "")
+    if (_DATASET.value is None) != (_DATA.value is None):
+        raise UserError("--dataset and --data go together; one of them is missing")
+    if _DATASET.value is not None:
+        return _evaluate(_DATASET.value, _DATA.value, workdir)
     if _MODE.value == "dry_run":
         from dgunet_jax.training.dry_run import compile_step
 
         _, cost = compile_step(config)
         print("\n".join(cost.lines()))
         return 0
-    workdir = Path(_WORKDIR.value or "")
     from dgunet_jax.training import hosts, loop
 
-    if (_DATASET.value is None) != (_DATA.value is None):
-        raise UserError("--dataset and --data go together; one of them is missing")
-    if _DATASET.value is not None:
-        return _evaluate(_DATASET.value, _DATA.value, workdir)
     if _MODE.value == "evaluate":
         scores = loop.evaluate(config, workdir)
     else:

@@ -160,8 +160,7 @@ def _steps(study: Study) -> Figure:
 
 
 def _contraction(study: Study) -> Figure:
-    figure = Figure(figsize=(2 * _SIZE[0] * 0.75, _SIZE[1]), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, left, right = _side_by_side()
     groups = [stage["contraction"] for stage in study.stages]
     _line(left, study, [g["image"] for g in groups], "image, memory held", _FIRST)
     _line(left, study, [g["state"] for g in groups], "image and memory", _SECOND)
@@ -180,8 +179,7 @@ def _contraction(study: Study) -> Figure:
 
 def _depth(study: Study) -> Figure:
     depth: dict[str, Any] = study.depth or {}
-    figure = Figure(figsize=(2 * _SIZE[0] * 0.75, _SIZE[1]), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, left, right = _side_by_side()
     numbers = range(1, len(depth["residual"]) + 1)
     left.semilogy(numbers, depth["residual"], color=_FIRST, label="‖Φ(x) − y‖")
     left.semilogy(numbers, depth["change"], color=_SECOND, label="‖x − x before‖")
@@ -204,8 +202,7 @@ def _depth(study: Study) -> Figure:
 
 
 def _flow(study: Study) -> Figure:
-    figure = Figure(figsize=(2 * _SIZE[0] * 0.75, _SIZE[1]), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, left, right = _side_by_side()
     groups = [stage["flow"] for stage in study.stages]
     _line(left, study, [g["estimate"] for g in groups], "‖∂L/∂x‖", _FIRST)
     _line(left, study, [g["weights"] for g in groups], "‖∂L/∂θ‖", _SECOND)
@@ -256,6 +253,12 @@ def _new(study: Study) -> tuple[Figure, Any]:
     ax = figure.subplots()
     _count(ax, study)
     return figure, ax
+
+
+def _side_by_side() -> tuple[Figure, Any, Any]:
+    figure = Figure(figsize=(1.5 * _SIZE[0], _SIZE[1]), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    return figure, left, right
 
 
 def _count(ax: Any, study: Study) -> None:

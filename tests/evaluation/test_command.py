@@ -306,6 +306,7 @@ def test_a_run_is_evaluated_through_its_config(evaluate, checkpoint):
     for more, message in (
         (["--dataset", "rgb"], "--dataset and --data go together; one of them is missing"),
         (["--dataset", "nope", "--data", "data"], "unknown data set 'nope'"),
+        (["--dataset", "rgb", "--data", "data", "--mode", "dry_run"], "is for --mode evaluate"),
     ):
         failed = run(*more)
         assert failed.returncode == 2
