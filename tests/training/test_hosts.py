@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 
@@ -70,9 +69,19 @@ class Runs:
         found = {line["step"]: line[name] for line in map(json.loads, lines) if name in line}
         return np.array([found[step] for step in sorted(found)])
 
-    def weights(self, workdir):
-        _, variables = dgunet_jax.load(self.folder / workdir / "model.safetensors")
-        return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(variables)])
+    def assert_same_course(self, run, expected):
+        """Every step's loss, and PSNR with the averaged weights, are those of another run.
+
+        Weights are not compared: where a gradient is nothing but rounding, Adam makes whole steps
+        of it, to either side.
+        """
+        for name, tolerances in {
+            "loss": {"rtol": 1e-4, "atol": 0},
+            "held_out/stage_2": {"rtol": 0, "atol": 1e-4},
+        }.items():
+            np.testing.assert_allclose(
+                self.scalars(run, name), self.scalars(expected, name), **tolerances
+            )
 
     def wait_for(self, path, processes):
         while not (self.folder / path).exists():
@@ -87,9 +96,9 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(runs):
-    """What one process with one device ends with."""
+    """The run of one process with one device."""
     runs.finish("alone")
-    return runs.weights("alone")
+    return "alone"
 
 
 @pytest.fixture(scope="module")
@@ -103,19 +112,13 @@ def killed(runs):
     return first.returncode, said
 
 
-def close(weights, expected):
-    return np.linalg.norm(weights - expected) < 1e-4 * np.linalg.norm(expected)
-
-
 def test_two_processes_compute_what_one_does(runs, alone):
     first, second = runs.finish("two", processes=2)
-    for name in ("loss", "gradient_norm"):
-        ours, expected = (runs.scalars(run, name) for run in ("two", "alone"))
-        assert len(ours) == _STEPS
-        np.testing.assert_allclose(ours[:4], expected[:4], rtol=2e-5)
-    ours, expected = (runs.scalars(run, "held_out/stage_2") for run in ("two", "alone"))
-    np.testing.assert_allclose(ours, expected, atol=1e-3)
-    assert close(runs.weights("two"), alone)
+    runs.assert_same_course("two", alone)
+    assert len(runs.scalars("two", "loss")) == _STEPS
+    assert len(runs.scalars("two", "held_out/stage_2")) == 1 + _STEPS // 8
+    ours, expected = (runs.scalars(run, "gradient_norm") for run in ("two", alone))
+    np.testing.assert_allclose(ours[:4], expected[:4], rtol=1e-4)
     assert "step 24/24" in first
     assert "step" not in second  # one speaks for both
 
@@ -135,7 +138,7 @@ def test_what_was_left_goes_on_on_other_devices(runs, killed, alone, how):
     shutil.copytree(runs.folder / "killed", runs.folder / name)
     said = runs.finish(name, **how)[0]
     assert "going on from step" in said
-    assert close(runs.weights(name), alone)
+    runs.assert_same_course(name, alone)
 
 
 def test_all_stop_after_the_same_step_when_one_is_asked(runs):
