@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dgunet_jax._version import __version__
-from dgunet_jax.analysis.options import add_options as add_analysis_options
+from dgunet_jax.analysis.options import add_analysis
 from dgunet_jax.errors import UserError
-from dgunet_jax.evaluation.options import add_options
+from dgunet_jax.evaluation.options import add_evaluation
+from dgunet_jax.options import CHECKPOINTS, add_num_stages
+from dgunet_jax.restoration.options import add_restoring
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help=".safetensors, .pth (official names), or no ending: a checkpoint directory",
     )
-    _add_num_stages(convert)
+    add_num_stages(convert)
     convert.set_defaults(run=_convert)
 
     info = commands.add_parser(
@@ -56,28 +58,14 @@ def parser() -> argparse.ArgumentParser:
         help="say what a checkpoint holds",
         description="Says which network a checkpoint belongs to.",
     )
-    info.add_argument(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        type=Path,
-        help="an official .pth/.pkl file, a .safetensors file, a checkpoint or run directory",
-    )
-    _add_num_stages(info)
+    info.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=CHECKPOINTS)
+    add_num_stages(info)
     info.set_defaults(run=_info)
 
     _add_restore(commands)
     _add_evaluate(commands)
     _add_analyze(commands)
     return parser
-
-
-def _add_num_stages(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--num-stages",
-        metavar="K",
-        type=int,
-        help="stages of a DGUNet, whose official file does not tell (default: 7)",
-    )
 
 
 def _add_restore(commands: Any) -> None:
@@ -89,7 +77,7 @@ def _add_restore(commands: Any) -> None:
         " alpha, colour profile and EXIF data are kept. Folders keep their tree.",
     )
     restore.set_defaults(run=_restore, sense=False)
-    _add_restoring(restore)
+    add_restoring(restore)
     sense = commands.add_parser(
         "sense",
         help="sample pictures and reconstruct them (compressive sensing)",
@@ -97,67 +85,7 @@ def _add_restore(commands: Any) -> None:
         " matrix, and writes what the network reconstructs from the measurements, in grey.",
     )
     sense.set_defaults(run=_restore, sense=True)
-    _add_restoring(sense)
-
-
-def _add_restoring(restore: argparse.ArgumentParser) -> None:
-    restore.add_argument(
-        "--checkpoint",
-        metavar="C",
-        type=Path,
-        required=True,
-        help="an official .pth file, a .safetensors file, a checkpoint or run directory",
-    )
-    restore.add_argument(
-        "inputs",
-        metavar="INPUT",
-        nargs="+",
-        help="pictures, folders and quoted patterns (**/*.png)",
-    )
-    restore.add_argument("--output", metavar="DIR", type=Path, required=True)
-    _add_num_stages(restore)
-    files = restore.add_argument_group("files")
-    files.add_argument(
-        "--format",
-        choices=("png", "tiff", "webp", "jpeg", "bmp", "same"),
-        default="png",
-        help="of what is written (default: png, which keeps everything); same: that of each input",
-    )
-    files.add_argument("--suffix", default="", help="goes between name and ending")
-    files.add_argument(
-        "--skip-existing", action="store_true", help="go on where an earlier run was stopped"
-    )
-    files.add_argument(
-        "--compare", action="store_true", help="also write input and restored side by side"
-    )
-    files.add_argument(
-        "--stages", action="store_true", help="also write input and all estimates side by side"
-    )
-    work = restore.add_argument_group("computation")
-    work.add_argument(
-        "--self-ensemble",
-        action="store_true",
-        help="average over the eight flips and rotations: a little better, eight times the work",
-    )
-    work.add_argument(
-        "--tile",
-        metavar="PIXELS",
-        help="restore larger pictures in overlapping tiles of this side; auto: what does not fit"
-        " into memory, in tiles as large as do. The network has global operations (instance"
-        " statistics, attention, subspace projection), so tiles are an approximation",
-    )
-    work.add_argument(
-        "--mesh",
-        metavar="AXIS=N",
-        help="height=4: divide every picture among 4 devices (exact); batch=4: give each others",
-    )
-    work.add_argument(
-        "--memory", metavar="SIZE", help="use no more on each device, as 6G or 500M (default: all)"
-    )
-    work.add_argument(
-        "--no-cache", action="store_true", help="do not keep compiled programs for the next start"
-    )
-    work.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the computation")
+    add_restoring(sense)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -168,7 +96,7 @@ def _add_evaluate(commands: Any) -> None:
         " beside theirs.",
     )
     evaluate.set_defaults(run=_evaluate)
-    add_options(evaluate)
+    add_evaluation(evaluate)
 
 
 def _add_analyze(commands: Any) -> None:
@@ -179,7 +107,7 @@ def _add_analyze(commands: Any) -> None:
         " proximal step behaves; writes analysis.json, figures and report.html.",
     )
     analyze.set_defaults(run=_analyze)
-    add_analysis_options(analyze)
+    add_analysis(analyze)
 
 
 def _convert(options: argparse.Namespace) -> int:

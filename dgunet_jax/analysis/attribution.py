@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dgunet_jax.analysis.sweep import sweep
 from dgunet_jax.errors import UserError
-from dgunet_jax.models.unfold import Trace, Unfolded
+from dgunet_jax.models.unfold import Trace, Unfolded, trace
 
 Array = jax.Array
 
@@ -153,21 +153,18 @@ def integrated_gradients(
     return Attribution(found, total, error)
 
 
-def patch_score(
-    unfolded: Unfolded, run: Callable[[Unfolded, Array], Trace], patch: Patch
-) -> Callable[[Array], tuple[Array, Array]]:
+def patch_score(unfolded: Unfolded, patch: Patch) -> Callable[[Array], tuple[Array, Array]]:
     """The mean of a patch of x_K as a score with its gradient, for `integrated_gradients`.
 
     Args:
       unfolded: the network.
-      run: `dgunet_jax.trace`, or another that gives the same.
       patch: of the result.
     """
 
     def score(inputs: Array) -> tuple[Array, Array]:
-        trace = run(unfolded, inputs)
-        gradient = _patch_gradient(unfolded, inputs, trace, patch, len(trace.stages))
-        return patch.mean(trace.stages[-1].x), gradient
+        traced = trace(unfolded, inputs)
+        gradient = _patch_gradient(unfolded, inputs, traced, patch, len(traced.stages))
+        return patch.mean(traced.stages[-1].x), gradient
 
     return score
 

@@ -3,15 +3,11 @@
 import argparse
 from pathlib import Path
 
+from dgunet_jax.options import add_checkpoint, add_no_cache, add_num_stages
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint",
-        metavar="C",
-        type=Path,
-        required=True,
-        help="an official .pth file, a .safetensors file, a checkpoint or run directory",
-    )
+
+def add_analysis(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser, required=True)
     parser.add_argument(
         "image",
         metavar="IMAGE",
@@ -43,12 +39,5 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " attribution",
     )
     parser.add_argument("--seed", type=int, default=0, help="of random directions (default: 0)")
-    parser.add_argument(
-        "--num-stages",
-        metavar="K",
-        type=int,
-        help="stages of a DGUNet, whose official file does not tell (default: 7)",
-    )
-    parser.add_argument(
-        "--no-cache", action="store_true", help="do not keep compiled programs for the next start"
-    )
+    add_num_stages(parser)
+    add_no_cache(parser)

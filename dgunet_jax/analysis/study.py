@@ -24,7 +24,7 @@ from dgunet_jax.errors import UserError
 from dgunet_jax.metrics.psnr import psnr
 from dgunet_jax.metrics.ssim_uniform import ssim_uniform
 from dgunet_jax.models.network import DGUNet
-from dgunet_jax.models.unfold import StageTrace, Trace, Unfolded, trace_stage, unfold
+from dgunet_jax.models.unfold import StageTrace, Trace, Unfolded, trace, trace_stage, unfold
 
 Array = jax.Array
 Image = NDArray[np.float32]
@@ -139,14 +139,14 @@ def study(
     inputs = jnp.asarray(image)[None]
     target = None if clean is None else jnp.asarray(clean)[None]
 
-    start, y = jax.jit(Unfolded.start)(unfolded, inputs)
+    start, y = unfolded.start(inputs)
     inspected = _inspect_all(unfolded, start, y, target, jax.random.key(seed), say)
-    trace = Trace(start=start, y=y, stages=tuple(each.traced for each in inspected))
+    traced = Trace(start=start, y=y, stages=tuple(each.traced for each in inspected))
     stages = [_numbers(k, each, clean) for k, each in enumerate(inspected, 1)]
     cosines = None
     if target is not None:
         say("gradient flow")
-        flowing = flow(unfolded, inputs, trace, target)
+        flowing = flow(unfolded, inputs, traced, target)
         cosines = None if flowing.cosines is None else np.asarray(flowing.cosines)
         for numbers, estimate, weights in zip(
             stages, flowing.estimates, flowing.weights, strict=True
@@ -154,7 +154,7 @@ def study(
             numbers["flow"] = {"estimate": _number(estimate), "weights": _number(weights[None])}
     explained = depth = None
     if not quick:
-        depth = _depth(unfolded, trace, clean, say)
+        depth = _depth(unfolded, traced, clean, say)
         explained = _costly(unfolded, image, crop, within(patch, crop), stages, seed, say)
         explained = dataclasses.replace(
             explained, crop=crop._replace(x=crop.x + place.x, y=crop.y + place.y)
@@ -188,7 +188,6 @@ def _inspect(stage, x, memory, y, clean, key) -> _Inspected:
     )
 
 
-_run_stage = jax.jit(trace_stage)
 _iterate = jax.jit(iterate, static_argnames="count")
 
 
@@ -206,26 +205,15 @@ def _inspect_all(
     return inspected
 
 
-def _run(unfolded: Unfolded, inputs: Array) -> Trace:
-    """`dgunet_jax.trace`, compiled stage by stage."""
-    start, y = jax.jit(Unfolded.start)(unfolded, inputs)
-    x, memory, stages = start, None, []
-    for stage in unfolded.stages:
-        traced = _run_stage(stage, x, memory, y)
-        x, memory = traced.x, traced.memory
-        stages.append(traced)
-    return Trace(start=start, y=y, stages=tuple(stages))
-
-
 def _depth(
-    unfolded: Unfolded, trace: Trace, clean: Image | None, say: Say
+    unfolded: Unfolded, traced: Trace, clean: Image | None, say: Say
 ) -> dict[str, Any] | None:
     config = unfolded.model.config
     if not config.share_middle or not config.num_middle:
         return None
     say(f"the shared stage, {ITERATIONS} times")
-    first, shared, last = trace.stages[0], unfolded.stages[1], unfolded.stages[-1]
-    found = _iterate(shared, last, first.x, first.memory, trace.y, count=ITERATIONS)
+    first, shared, last = traced.stages[0], unfolded.stages[1], unfolded.stages[-1]
+    found = _iterate(shared, last, first.x, first.memory, traced.y, count=ITERATIONS)
     diverged = np.flatnonzero(np.asarray(found.diverged[:, 0]))
     numbers: dict[str, Any] = {
         "residual": np.asarray(found.residual[:, 0]).tolist(),
@@ -250,14 +238,14 @@ def _costly(
 ) -> Explained:
     """Measures contraction and attribution on a crop; the numbers go into the stages' mappings."""
     inputs = jnp.asarray(_cut(image, crop))[None]
-    trace = _run(unfolded, inputs)
-    x, memory, key = trace.start, None, jax.random.key(seed)
+    traced = trace(unfolded, inputs)
+    x, memory, key = traced.start, None, jax.random.key(seed)
     saliencies = []
-    for k, (stage, traced, numbers) in enumerate(
-        zip(unfolded.stages, trace.stages, stages, strict=True), 1
+    for k, (stage, computed, numbers) in enumerate(
+        zip(unfolded.stages, traced.stages, stages, strict=True), 1
     ):
         say(f"stage {k} of {len(stages)}: contraction, attribution")
-        found = contraction(stage, x, memory, trace.y, jax.random.fold_in(key, k))
+        found = contraction(stage, x, memory, traced.y, jax.random.fold_in(key, k))
         numbers["contraction"] = {
             "image": _number(found.image.value),
             "state": _number(found.state.value),
@@ -265,13 +253,13 @@ def _costly(
             "symmetry_gap": _number(found.proximal.gap),
             "lowest_quotient": _number(found.proximal.lowest_quotient),
         }
-        x, memory = traced.x, traced.memory
-        saliency = np.asarray(attribution.saliency(unfolded, inputs, trace, patch, k)[0])
+        x, memory = computed.x, computed.memory
+        saliency = np.asarray(attribution.saliency(unfolded, inputs, traced, patch, k)[0])
         half, most = attribution.effective_radius(saliency, patch)
         numbers["attribution"] = {"radius_50": float(half), "radius_95": float(most)}
         saliencies.append(saliency)
     say("integrated gradients")
-    score = attribution.patch_score(unfolded, _run, patch)
+    score = attribution.patch_score(unfolded, patch)
     path = attribution.blur_path(np.asarray(inputs), _BLUR, _POINTS)
     found = attribution.integrated_gradients(score, path)
     return Explained(crop, patch, np.stack(saliencies), found.map[0], float(found.error[0]))

@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 from dgunet_jax.evaluation.protocols import DATASETS, GENERIC, SUITES
+from dgunet_jax.options import CHECKPOINTS, add_checkpoint, add_computation, add_num_stages
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_evaluation(parser: argparse.ArgumentParser) -> None:
     """Adds them to a parser; nothing heavy is imported for that."""
     what = parser.add_mutually_exclusive_group(required=True)
     names = ", ".join((*DATASETS, *SUITES))
@@ -23,13 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " there",
     )
     who = parser.add_mutually_exclusive_group()
-    who.add_argument(
-        "--checkpoint",
-        metavar="C",
-        type=Path,
-        help="what restores: an official .pth file, a .safetensors file, a checkpoint or run"
-        " directory",
-    )
+    add_checkpoint(who, help=f"what restores: {CHECKPOINTS}")
     who.add_argument(
         "--restored",
         metavar="DIR",
@@ -50,28 +45,5 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="average over the eight flips and rotations (default: as the published numbers were"
         " made)",
     )
-    work.add_argument(
-        "--num-stages",
-        metavar="K",
-        type=int,
-        help="stages of a DGUNet, whose official file does not tell (default: 7)",
-    )
-    work.add_argument(
-        "--mesh",
-        metavar="AXIS=N",
-        help="batch=4: give each of 4 devices other pictures; height=4: divide every picture among"
-        " them (default: batch, over all devices)",
-    )
-    work.add_argument(
-        "--tile",
-        metavar="PIXELS",
-        help="restore larger pictures in overlapping tiles of this side, which is an approximation;"
-        " auto: only what does not fit into memory",
-    )
-    work.add_argument(
-        "--memory", metavar="SIZE", help="use no more on each device, as 6G or 500M (default: all)"
-    )
-    work.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the computation")
-    work.add_argument(
-        "--no-cache", action="store_true", help="do not keep compiled programs for the next start"
-    )
+    add_num_stages(work)
+    add_computation(work, mesh_default="batch, over all devices")

@@ -137,11 +137,14 @@ def unfold(model: DGUNet, variables: Mapping[str, Any]) -> Unfolded:
 
 
 def trace(unfolded: Unfolded, inputs: Array) -> Trace:
-    """Runs a network stage by stage and keeps residuals, gradient steps, estimates and memories."""
+    """Runs a network stage by stage and keeps residuals, gradient steps, estimates and memories.
+
+    All middle stages run the same compiled program.
+    """
     start, y = unfolded.start(inputs)
     x, memory, stages = start, None, []
     for stage in unfolded.stages:
-        traced = trace_stage(stage, x, memory, y)
+        traced = _run_stage(stage, x, memory, y)
         x, memory = traced.x, traced.memory
         stages.append(traced)
     return Trace(start=start, y=y, stages=tuple(stages))
@@ -153,3 +156,6 @@ def trace_stage(stage: UnfoldedStage, x: Array, memory: Memory | None, y: Array)
     v = stage.gradient(x, y)
     x, memory = stage.proximal(v, memory, y)
     return StageTrace(residual=residual, v=v, x=x, memory=memory)
+
+
+_run_stage = jax.jit(trace_stage)

@@ -167,7 +167,7 @@ def test_blur_paths_end_at_the_picture():
 
 def test_the_score_of_a_patch_has_its_gradient(chain):
     network, y = chain
-    score = patch_score(network, trace, Patch(0, 0, 4, 4))
+    score = patch_score(network, Patch(0, 0, 4, 4))
     path = [t * np.asarray(y) for t in (0.2, 0.6, 1.0)]
     found = integrated_gradients(score, path)
     x3 = 2.0 * (0.5 * 0.5 * (0.5 * 0.8 + 0.5) + 0.5)

@@ -15,6 +15,7 @@ import pytest
 import dgunet_jax
 from dgunet_jax import UserError
 from dgunet_jax.training import hosts
+from tests.quick import XLA_FLAGS
 from tests.small import network
 
 _STEPS = 24
@@ -39,7 +40,7 @@ class Runs:
         environment = os.environ | {
             "JAX_ENABLE_COMPILATION_CACHE": "true",
             "JAX_COMPILATION_CACHE_DIR": str(self.folder / f"cache{processes}_{devices}"),
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": f"{XLA_FLAGS} --xla_force_host_platform_device_count={devices}",
         }
         if processes > 1:
             with socket.create_server(("127.0.0.1", 0)) as free:
@@ -72,8 +73,8 @@ class Runs:
     def assert_same_course(self, run, expected):
         """Every step's loss, and PSNR with the averaged weights, are those of another run.
 
-        Weights are not compared: where a gradient is nothing but rounding, Adam makes whole steps
-        of it, to either side.
+        Weights are not compared: where a gradient is nothing but rounding, as that of a bias before
+        an instance norm, Adam makes whole steps of it, to either side.
         """
         for name, tolerances in {
             "loss": {"rtol": 1e-4, "atol": 0},

@@ -1,0 +1,56 @@
+"""Options that several commands of `dgunet` have; nothing heavy is imported for them."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Arguments(Protocol):
+    """A parser, or a group of one."""
+
+    def add_argument(self, *names: str, **settings: Any) -> Any: ...
+
+
+CHECKPOINTS = "an official .pth or .pkl file, a .safetensors file, a checkpoint or run directory"
+
+
+def add_checkpoint(
+    arguments: Arguments, *, required: bool = False, help: str = CHECKPOINTS
+) -> None:
+    arguments.add_argument("--checkpoint", metavar="C", type=Path, required=required, help=help)
+
+
+def add_num_stages(arguments: Arguments) -> None:
+    arguments.add_argument(
+        "--num-stages",
+        metavar="K",
+        type=int,
+        help="stages of a DGUNet, whose official file does not tell (default: 7)",
+    )
+
+
+def add_computation(arguments: Arguments, *, mesh_default: str) -> None:
+    """How pictures are restored: --mesh, --tile, --memory, --dtype and --no-cache."""
+    arguments.add_argument(
+        "--mesh",
+        metavar="AXIS=N",
+        help="batch=4: give each of 4 devices other pictures; height=4: divide every picture among"
+        f" them, which is exact (default: {mesh_default})",
+    )
+    arguments.add_argument(
+        "--tile",
+        metavar="PIXELS",
+        help="restore larger pictures in overlapping tiles of this side; auto: what does not fit"
+        " into memory, in tiles as large as do. The network has global operations (instance"
+        " statistics, attention, subspace projection), so tiles are an approximation",
+    )
+    arguments.add_argument(
+        "--memory", metavar="SIZE", help="use no more on each device, as 6G or 500M (default: all)"
+    )
+    arguments.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the computation")
+    add_no_cache(arguments)
+
+
+def add_no_cache(arguments: Arguments) -> None:
+    arguments.add_argument(
+        "--no-cache", action="store_true", help="do not keep compiled programs for the next start"
+    )
