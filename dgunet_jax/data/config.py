@@ -6,6 +6,7 @@ from dgunet_jax.data.degradations import check_sigma
 from dgunet_jax.errors import UserError
 
 PHOTOGRAPHS_PREFIX = "photographs:"
+RECORDS_PREFIX = "tfds:"
 
 _LEAST = {
     "patch": 1,
@@ -28,7 +29,8 @@ class DataConfig:
     Attributes:
       train: a folder, or some of scikit-image's photographs, as in
         "photographs:astronaut,rocket". The folder is one of pairs (see `pairs.find_pairs`) or,
-        if `sigma` is given, of clean pictures.
+        if `sigma` is given, of clean pictures. Or "tfds:" and a data set of records (see
+        `records.RecordSource`).
       validation: the same.
       sigma: standard deviation, on the [0, 255] scale, of the Gaussian noise that makes the inputs
         of clean pictures. None: the folders hold pairs.

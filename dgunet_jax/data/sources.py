@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.data.config import photograph_names
+from dgunet_jax.data.config import RECORDS_PREFIX, photograph_names
 from dgunet_jax.data.decoding import Decoder, quarter_of_memory
 from dgunet_jax.data.folders import pictures_below
 from dgunet_jax.data.pairs import find_pairs, holds_pairs
@@ -118,13 +118,14 @@ def open_source(where: str, *, pairs: bool, cache_bytes: int | None = None) -> S
     """The pictures or pairs that a setting means.
 
     Args:
-      where: a folder, or "photographs:" and names of some of scikit-image's, with commas between.
+      where: a folder, or "photographs:" and names of some of scikit-image's, with commas between,
+        or "tfds:" and what `RecordSource` takes.
       pairs: whether the folder is one of pairs (see `pairs.find_pairs`). Else all pictures in it
         are clean ones, at any depth, in the order of their paths.
-      cache_bytes: as `FileSource` takes it.
+      cache_bytes: as `FileSource` takes it; records are not kept.
 
     Returns:
-      The source; every file has been looked at, and none decoded.
+      The source; every file of a folder has been looked at, and none decoded.
 
     Raises:
       UserError: there is no such folder, it is not of the kind, or there is something in it that
@@ -135,16 +136,27 @@ def open_source(where: str, *, pairs: bool, cache_bytes: int | None = None) -> S
         if pairs:
             raise UserError(f"{where}: the photographs are no pairs; sigma adds noise to them")
         return photographs(names, cache_bytes)
+    if where.startswith(RECORDS_PREFIX):
+        from dgunet_jax.data.records import RecordSource  # TFDS takes half a second to import
+
+        return RecordSource(where.removeprefix(RECORDS_PREFIX), pairs=pairs)
     folder = Path(where).expanduser()
-    if pairs:
-        found = [Files(pair.name, (pair.input, pair.target)) for pair in find_pairs(folder)]
-    elif holds_pairs(folder):
+    if not pairs and holds_pairs(folder):
         raise UserError(
             f"{folder}: holds pairs; name the folder of the clean ones, or leave sigma out"
         )
-    else:
-        found = [Files(_name(path, folder), (path,)) for path in pictures_below(folder)]
-    return FileSource(found, cache_bytes)
+    return FileSource(files_in(folder, pairs=pairs), cache_bytes)
+
+
+def files_in(folder: Path, *, pairs: bool) -> list[Files]:
+    """The pairs in a folder, or all pictures in it, as `open_source` takes them.
+
+    Raises:
+      UserError: there is no such folder, or it is not of the kind.
+    """
+    if pairs:
+        return [Files(pair.name, (pair.input, pair.target)) for pair in find_pairs(folder)]
+    return [Files(_name(path, folder), (path,)) for path in pictures_below(folder)]
 
 
 def photographs(

@@ -1,6 +1,7 @@
 """Reading picture files of every format, whatever they are called."""
 
 import dataclasses
+import io
 import stat
 import struct
 from collections.abc import Callable, Iterator
@@ -32,6 +33,17 @@ _SCANNERS: dict[bytes, Callable[[BinaryIO], StoredPicture]] = {
 
 
 @dataclasses.dataclass(frozen=True)
+class Encoded:
+    """The bytes of a picture file that lies within something else, and what messages call it."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclasses.dataclass(frozen=True)
 class Header:
     """What a picture will be when it is read.
 
@@ -51,7 +63,7 @@ class Header:
     has_alpha: bool
 
 
-def read_header(path: PathLike) -> Header:
+def read_header(path: PathLike | Encoded) -> Header:
     """Reads what a file says about its picture, without decoding it.
 
     Raises:
@@ -66,7 +78,7 @@ def read_header(path: PathLike) -> Header:
         )
 
 
-def read(path: PathLike) -> Picture:
+def read(path: PathLike | Encoded) -> Picture:
     """Reads a picture at its full depth, and turns it upright.
 
     The content decides what a file is, not its name. Read are PNG, JPEG (cameras' MPO included),
@@ -98,7 +110,7 @@ def read(path: PathLike) -> Picture:
     )
 
 
-def read_rgb(path: PathLike) -> NDArray[np.uint8]:
+def read_rgb(path: PathLike | Encoded) -> NDArray[np.uint8]:
     """Reads a picture as 8-bit RGB, as training data is.
 
     Grey is repeated three times; an alpha channel that is opaque everywhere is dropped; colour
@@ -121,15 +133,10 @@ def read_rgb(path: PathLike) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def _scanned(path: PathLike) -> Iterator[StoredPicture]:
+def _scanned(path: PathLike | Encoded) -> Iterator[StoredPicture]:
     """The file's picture, as long as the file is open; every failure becomes a UserError."""
     try:
-        mode = Path(path).stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise UserError("is a folder, not a picture")
-        if not stat.S_ISREG(mode):
-            raise UserError("is not a file that holds a picture")  # opening a pipe may wait forever
-        with Path(path).open("rb") as file, quietly():
+        with _opened(path) as file, quietly():
             yield _scan(file)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error.__cause__
@@ -142,6 +149,17 @@ def _scanned(path: PathLike) -> Iterator[StoredPicture]:
         raise UserError(f"{path}: is damaged: what it says is impossible") from error
     except Exception as error:  # decoders raise errors of any type on a damaged file
         raise UserError(f"{path}: cannot read the picture: {reason(error)}") from error
+
+
+def _opened(path: PathLike | Encoded) -> BinaryIO:
+    if isinstance(path, Encoded):
+        return io.BytesIO(path.content)
+    mode = Path(path).stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise UserError("is a folder, not a picture")
+    if not stat.S_ISREG(mode):
+        raise UserError("is not a file that holds a picture")  # opening a pipe may wait forever
+    return Path(path).open("rb")
 
 
 def _scan(file: BinaryIO) -> StoredPicture:

@@ -1,0 +1,156 @@
+"""Records hold what the folder does, and TFDS writes and reads them without TensorFlow."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from dgunet_jax import UserError
+from dgunet_jax.cli import main
+from dgunet_jax.data.config import DataConfig
+from dgunet_jax.data.pipeline import training_batches
+from dgunet_jax.data.records import RecordSource
+from dgunet_jax.data.sources import open_source
+from tests.evaluation.folders import clean, degraded, pairs, save
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Pairs as b.png, a_2.bmp and so on, of two sizes."""
+    pairs(tmp_path / "folder", 3)
+    for part in ("input", "target"):
+        Image.fromarray(clean(7)[:, :31]).save(tmp_path / "folder" / part / "a.bmp")
+    return tmp_path / "folder"
+
+
+def packed(folder):
+    place = folder.with_name("packed")
+    assert main(["pack", str(folder), "--output", str(place)]) == 0
+    return f"tfds:{place}"
+
+
+def equal(one, other):
+    assert len(one) == len(other)
+    assert one.pairs == other.pairs
+    for i in range(len(one)):
+        assert one.name(i) == other.name(i)
+        assert one.size(i) == other.size(i)
+        for rows in (None, 5):
+            for a, b in zip(one.read(i, rows), other.read(i, rows), strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_pairs_are_those_of_the_folder(folder, capsys):
+    where = packed(folder)
+    said = capsys.readouterr()
+    assert said.out == f"wrote 4 pairs; train with --config.data.train={where}\n"
+    assert said.err == ""
+    found = open_source(where, pairs=True)
+    assert isinstance(found, RecordSource)
+    equal(found, open_source(str(folder), pairs=True))
+    equal(open_source(f"{where}/pictures/1.0.0@train", pairs=True), found)
+
+
+def test_clean_pictures_are_those_of_the_folder(folder):
+    where = packed(folder / "target")
+    equal(open_source(where, pairs=False), open_source(str(folder / "target"), pairs=False))
+
+
+def test_training_sees_the_same_batches(folder):
+    where = packed(folder)
+
+    def batches(train):
+        config = DataConfig(train, "photographs:chelsea", patch=16, batch=4, workers=0)
+        found = training_batches(open_source(train, pairs=True), config)
+        return [next(found) for _ in range(3)]
+
+    for ours, expected in zip(batches(where), batches(str(folder)), strict=True):
+        for name in ("input", "target"):
+            np.testing.assert_array_equal(ours[name], expected[name])
+
+
+def test_files_are_kept_as_they_are(folder, tmp_path):
+    packed(folder)
+    content = b"".join(path.read_bytes() for path in (tmp_path / "packed").rglob("*record*"))
+    for path in folder.rglob("*.png"):
+        assert path.read_bytes() in content
+
+
+def test_without_tensorflow(folder):
+    words = "import sys; from dgunet_jax.cli import main; code = main(sys.argv[1:]);"
+    words += "print('tensorflow' in sys.modules); sys.exit(code)"
+    command = ["pack", str(folder), "--output", str(folder.with_name("other"))]
+    done = subprocess.run([sys.executable, "-c", words, *command], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "False")
+
+
+def test_a_data_set_of_somebody_else(tmp_path):
+    """With features and splits of its own."""
+
+    class Photos(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("2.0.0")
+
+        def _info(self):
+            kind = {"image": tfds.features.Image(), "label": tfds.features.Scalar(np.int64)}
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(kind))
+
+        def _split_generators(self, dl_manager):
+            return {"test": self._generate_examples(1), "train": self._generate_examples(2)}
+
+        def _generate_examples(self, count):
+            for i in range(count):
+                path = save(tmp_path / f"{i}.png", clean(i))
+                yield str(i), {"image": str(path), "label": i}
+
+    builder = Photos(data_dir=tmp_path / "tfds", file_format="array_record")
+    builder.download_and_prepare(download_dir=tmp_path / "none")
+    place = f"tfds:{tmp_path}/tfds/photos"
+    assert len(open_source(place, pairs=False)) == 2  # of train
+    (image,) = open_source(f"{place}@test", pairs=False).read(0)
+    np.testing.assert_array_equal(image, clean(0))
+    assert open_source(f"{place}@test", pairs=False).name(0) == f"{tmp_path}/tfds/photos@test[0]"
+    for more, wanted, message in (
+        ("@other", False, r"photos: has no split 'other'; it has test, train"),
+        ("", True, r"photos: needs pictures called input and target; it has image"),
+    ):
+        with pytest.raises(UserError, match=message):
+            open_source(place + more, pairs=wanted)
+
+
+def test_mistakes_are_one_line(folder, tmp_path, capsys):
+    where = packed(folder)
+    for place, wanted, message in (
+        (where, False, "packed: holds pairs; leave sigma out"),
+        ("tfds:nothing", True, "nothing: neither a folder nor the name of a data set in TFDS_DATA"),
+        ("tfds:mnist", False, "mnist: is not prepared in TFDS_DATA_DIR"),
+        ("tfds:", True, '"tfds:" needs a folder'),
+        (f"tfds:{folder}", True, "folder: holds 0 TFDS data sets; it must be one"),
+    ):
+        with pytest.raises(UserError, match=message) as caught:
+            open_source(place, pairs=wanted)
+        assert len(str(caught.value).splitlines()) == 1
+    capsys.readouterr()
+    save(folder / "input" / "0.png", degraded(0)[1:])
+    for words, message in (
+        ([folder, "--output", tmp_path / "packed"], "the pictures of a pair must have one size"),
+        ([folder / "target", "--output", tmp_path / "packed"], "packed: holds a data set already"),
+        ([tmp_path / "gone", "--output", tmp_path / "other"], "gone: no such folder"),
+        ([folder / "target", "--output", "/proc/none"], "/proc/none: cannot be written"),
+    ):
+        assert main(["pack", *map(str, words)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+
+
+def test_damage_is_told_when_it_is_read(folder, tmp_path):
+    where = packed(folder)
+    (path,) = (tmp_path / "packed").rglob("*.array_record*")
+    content = path.read_bytes()
+    picture = (folder / "target" / "1.png").read_bytes()
+    path.write_bytes(content.replace(picture, picture[:40] + b"\0" * (len(picture) - 40)))
+    source = open_source(where, pairs=True)
+    with pytest.raises(UserError, match=r"packed@train\[1\]: cannot be read: Corrupted"):
+        source.read(1)
