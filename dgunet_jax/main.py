@@ -42,6 +42,7 @@ _COORDINATOR = flags.DEFINE_string(
 _PROCESSES = flags.DEFINE_integer("processes", None, "How many there are (JAX_NUM_PROCESSES).")
 _PROCESS = flags.DEFINE_integer("process", None, "Which this is, from 0 on (JAX_PROCESS_ID).")
 _CACHE = flags.DEFINE_bool("cache", True, "Keep compiled programs for the next start.")
+_unset: list[str] = []  # settings that the command line gives as None
 
 
 def main(arguments: list[str]) -> int:
@@ -50,18 +51,19 @@ def main(arguments: list[str]) -> int:
     try:
         settings = dict(_CONFIG.value or {})  # a file that failed to load says so here
     except OSError as error:
-        raise UserError(one_line(error)) from error
+        raise UserError(f"--config cannot be used: {one_line(error)}") from error
     if not settings or (_WORKDIR.value is None and _MODE.value != "dry_run"):
         raise UserError("--config and --workdir are needed")
     from dgunet_jax.compilation import use_cache
     from dgunet_jax.training import hosts
+    from dgunet_jax.training.arguments import unset
     from dgunet_jax.training.config import from_config_dict
 
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.FATAL)  # Orbax tells every step of a save otherwise
     sys.unraisablehook = _without_closed_loops(sys.unraisablehook)
     use_cache(_CACHE.value)
-    config = from_config_dict(settings)
+    config = from_config_dict(unset(settings, _unset))
     if not hosts.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):
         return _run_mode(config)
     # When process 0 is gone, JAX says so and aborts; where the others were is of no use then.
@@ -154,11 +156,26 @@ def _without_closed_loops(hook: Callable[..., object]) -> Callable[..., object]:
 
 
 def _parse(arguments: list[str]) -> list[str]:
+    from dgunet_jax.training.arguments import look_at
+
+    program, *words = arguments
+    found = look_at(words)
+    _unset.extend(found.unset)
     try:
-        return flags.FLAGS(arguments)
+        # ml_collections looks there for the file.
+        sys.argv = [program, *found.words]
+        return flags.FLAGS(sys.argv)
     except flags.Error as error:
+        # ml_collections gives a traceback as the message of what a config file raises.
+        last = str(error).strip().splitlines()[-1]
+        if found.variant and "positional argument" in last:
+            raise UserError(f"--config {found.path}: has no variants") from error
+        if "Traceback" in str(error):
+            raise UserError(f"--config cannot be used: {last}") from error
         raise UserError(one_line(error)) from error
     except Exception as error:  # whatever the config file raises
+        if found.variant and error.args == (found.variant,):
+            raise UserError(f"--config {found.path}: has no variant {found.variant!r}") from error
         problem = f"{type(error).__name__}: {one_line(error)}"
         raise UserError(f"--config cannot be used: {problem}") from error
 

@@ -8,6 +8,7 @@ import pytest
 
 from dgunet_jax import DGUNetConfig, UserError
 from dgunet_jax.data.config import DataConfig
+from dgunet_jax.training.arguments import look_at, unset
 from dgunet_jax.training.config import (
     OptimizerConfig,
     TrainConfig,
@@ -94,9 +95,20 @@ def test_every_recipe_is_valid_and_opens_with_its_command(path):
     ("arguments", "part"),
     [
         ([], "--config and --workdir are needed"),
-        (["--config", "gone.py", "--workdir", "x"], "gone.py"),
+        (["--config", "gone.py", "--workdir", "x"], "--config gone.py: no such file"),
+        (["--config=configs/gopro.py:foo", "--workdir", "x"], "gopro.py: has no variant 'foo'"),
+        (["--config=configs/quickstart.py:plus", "--workdir", "x"], "quickstart.py: has no var"),
+        (["--config=wrong.py", "--workdir", "x"], "--config cannot be used: ValueError: my words"),
         (["--config", "configs/quickstart.py", "--wrokdir", "x"], "wrokdir"),
         (["--config", "configs/quickstart.py", "--workdir", "x", "--config.data.bach=3"], "bach"),
+        (
+            ["--config.data.patch=20", "--config", "configs/quickstart.py", "--workdir", "x"],
+            "is 20",
+        ),
+        (
+            ["--config", "configs/quickstart.py", "--workdir", "x", "--config.data.sigma=None"],
+            "the photographs are no pairs",
+        ),
         (["--config", "configs/quickstart.py", "--workdir", "setup.cfg"], "setup.cfg"),
         (
             ["--config", "configs/gopro.py", "--workdir", "x", "--config.data.train=gone"],
@@ -105,7 +117,9 @@ def test_every_recipe_is_valid_and_opens_with_its_command(path):
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line_and_status_2(arguments, part, tmp_path):
-    arguments = [str(tmp_path / "x") if word == "x" else word for word in arguments]
+    (tmp_path / "wrong.py").write_text('def get_config(): raise ValueError("my words")')
+    places = {"x": str(tmp_path / "x"), "--config=wrong.py": f"--config={tmp_path}/wrong.py"}
+    arguments = [places.get(word, word) for word in arguments]
     result = subprocess.run(
         [sys.executable, "-m", "dgunet_jax.main", *arguments], capture_output=True, text=True
     )
@@ -113,3 +127,36 @@ def test_a_mistake_on_the_command_line_is_one_line_and_status_2(arguments, part,
     assert "Traceback" not in result.stderr
     assert part in result.stderr.splitlines()[-1]
     assert result.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_a_value_is_unset_by_none():
+    words = ["--config.data.sigma=None", "--config", "configs/gopro.py:plus", "--verbosity=1"]
+    words += ["--config.optimizer.epochs", "none", "--config.data.train=None", "--", "--config.x"]
+    found = look_at(words)
+    assert found.unset == ["data.sigma", "optimizer.epochs"]
+    assert (found.path, found.variant) == ("configs/gopro.py", "plus")
+    assert found.words == [
+        "--config=configs/gopro.py:plus",
+        "--verbosity=1",
+        "--config.data.train=None",  # a folder
+        "--",
+        "--config.x",
+    ]
+    values = unset(settings(), ["data.sigma", "init_from"])
+    assert (values["data"]["sigma"], values["init_from"]) == (None, None)
+    assert values["data"]["patch"] == settings()["data"]["patch"]
+    assert from_config_dict(values).data.sigma is None
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("--config.data.foo=1", "no setting data.foo; data has train, validation, sigma"),
+        ("--noconfig.modl.remat", "no setting modl.remat; a config has model, data, optimizer"),
+        ("--config.data.patch.x=1", "no setting data.patch.x; data.patch is a value"),
+        ("--config.data.patch=None", "data.patch: must have a value"),
+    ],
+)
+def test_settings_that_there_are_not(word, message):
+    with pytest.raises(UserError, match=message):
+        look_at([word])
