@@ -75,6 +75,20 @@ def load(path: PathLike, num_stages: int | None = None) -> tuple[DGUNet, dict[st
     return DGUNet(config), {"params": jax.tree.map(jnp.asarray, params)}
 
 
+def tells_stages(path: PathLike, config: DGUNetConfig) -> bool:
+    """Whether a checkpoint says how many stages its network has.
+
+    A file with the official names of a DGUNet, whose middle stages share weights, does not.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir() or not config.share_middle:
+        return True
+    return path.suffix == _SAFETENSORS and "config" in safetensors_files.read_safetensors(path)[1]
+
+
 def save(path: PathLike, model: DGUNet, variables: Mapping[str, Any]) -> None:
     """Writes a network to a `.safetensors` file, an official-style `.pth` file, or a checkpoint
     directory.

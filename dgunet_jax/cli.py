@@ -4,14 +4,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from dgunet_jax._version import __version__
 from dgunet_jax.analysis.options import add_analysis
 from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.options import add_evaluation
-from dgunet_jax.options import CHECKPOINTS, add_num_stages
+from dgunet_jax.options import CHECKPOINTS, Parser, add_num_stages
 from dgunet_jax.restoration.options import add_restoring
+
+if TYPE_CHECKING:
+    from dgunet_jax.models.config import DGUNetConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,14 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see {self.prog} --help)")
-
-
 def parser() -> argparse.ArgumentParser:
     """What reads the command's arguments; it raises a UserError for those it does not know."""
-    parser = _Parser(prog="dgunet", description="Deep unfolding for image restoration.")
+    parser = Parser(
+        prog="dgunet",
+        description="Deep unfolding for image restoration.",
+        epilog="Training has a command of its own: python -m dgunet_jax.main --help",
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -59,8 +61,24 @@ def parser() -> argparse.ArgumentParser:
         description="Says which network a checkpoint belongs to.",
     )
     info.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=CHECKPOINTS)
+    info.add_argument(
+        "--parameters",
+        action="store_true",
+        help="also list every array: shape, type, size, mean and standard deviation",
+    )
     add_num_stages(info)
     info.set_defaults(run=_info)
+
+    pack = commands.add_parser(
+        "pack",
+        help="write a training set into a few large files",
+        description="Writes the pictures of FOLDER, their files as they are, into records of"
+        " TensorFlow Datasets (ArrayRecord), which training reads with"
+        " --config.data.train=tfds:DIR.",
+    )
+    pack.add_argument("folder", metavar="FOLDER", type=Path, help="of pairs or of clean pictures")
+    pack.add_argument("--output", metavar="DIR", type=Path, required=True)
+    pack.set_defaults(run=_pack)
 
     _add_restore(commands)
     _add_evaluate(commands)
@@ -111,24 +129,49 @@ def _add_analyze(commands: Any) -> None:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from dgunet_jax.checkpoints import load, save
-    from dgunet_jax.convert.report import describe
+    from dgunet_jax.checkpoints import load, save, tells_stages
 
     if options.source.resolve() == options.target.resolve():
         raise UserError(f"{options.target}: is the input; choose another output")
     model, variables = load(options.source, options.num_stages)
-    print(describe(options.source, model.config))
+    print(_describe(options.source, model.config, options.num_stages))
     save(options.target, model, variables)
     print(f"wrote {options.target}")
+    if not tells_stages(options.target, model.config):
+        stages = model.config.num_stages
+        print(f"its official names do not tell the stages: read it with --num-stages {stages}")
     return 0
 
 
 def _info(options: argparse.Namespace) -> int:
     from dgunet_jax.checkpoints import load
+
+    model, variables = load(options.checkpoint, options.num_stages)
+    print(_describe(options.checkpoint, model.config, options.num_stages))
+    if options.parameters:
+        from clu import parameter_overview
+
+        print(parameter_overview.get_parameter_overview(variables["params"]))
+    return 0
+
+
+def _describe(path: Path, config: "DGUNetConfig", num_stages: int | None) -> str:
+    from dgunet_jax.checkpoints import tells_stages
     from dgunet_jax.convert.report import describe
 
-    model, _ = load(options.checkpoint, options.num_stages)
-    print(describe(options.checkpoint, model.config))
+    return describe(path, config, assumed=num_stages is None and not tells_stages(path, config))
+
+
+def _pack(options: argparse.Namespace) -> int:
+    from dgunet_jax.data.pairs import holds_pairs
+    from dgunet_jax.data.records import pack
+    from dgunet_jax.data.sources import files_in
+
+    pairs = holds_pairs(options.folder)
+    files = files_in(options.folder, pairs=pairs)
+    pack(files, options.output)
+    held = "pairs" if pairs else "clean pictures"
+    print(f"wrote {len(files)} {held}; train with --config.data.train=tfds:{options.output}")
     return 0
 
 

@@ -48,3 +48,20 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def check_folder(path: PathLike) -> None:
+    """Tells before the work that a folder can never be made, or written to.
+
+    Raises:
+      UserError: what is there is no folder, or may not be written to.
+    """
+    path = Path(path)
+    try:
+        found = next(place for place in (path, *path.absolute().parents) if place.exists())
+    except OSError as error:  # a name too long
+        raise UserError(f"{path}: cannot be made: {reason(error)}") from error
+    if not found.is_dir():
+        raise UserError(f"{path}: cannot be made: {found} is no folder")
+    if not os.access(found, os.W_OK | os.X_OK):
+        raise UserError(f"{path}: cannot be written: {found} may not be written to")

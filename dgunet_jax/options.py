@@ -1,7 +1,17 @@
 """Options that several commands of `dgunet` have; nothing heavy is imported for them."""
 
+import argparse
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
+
+from dgunet_jax.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises a UserError where argparse would print its usage and end the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
 
 
 class Arguments(Protocol):
@@ -24,7 +34,7 @@ def add_num_stages(arguments: Arguments) -> None:
         "--num-stages",
         metavar="K",
         type=int,
-        help="stages of a DGUNet, whose official file does not tell (default: 7)",
+        help="stages of a DGUNet (default: what the file says or, as official ones do not, 7)",
     )
 
 

@@ -10,17 +10,19 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from absl import logging
 
 from dgunet_jax.compilation import use_cache
 from dgunet_jax.errors import UserError, reason
 from dgunet_jax.files import replacing
+from dgunet_jax.options import Parser
 from dgunet_jax.training.config import TrainConfig
+from dgunet_jax.training.dry_run import trace_step
 from experiments import summary
 from experiments.bases import BASES
-from experiments.factor import Experiment, Stopped, changed, cost, run, run_name, seeded
+from experiments.factor import Experiment, Stopped, changed, run, run_name, seeded
 
 
 def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
@@ -65,10 +67,10 @@ def conduct(
             print(f"{experiment.name}: {name}, seed {seed}", file=sys.stderr)
             config = seeded(changed(base, changes), seed)
             results[name].append(run(config, output / run_name(base, changes, seed)))
-    rows = [
-        summary.Row(name, *cost(changed(base, changes)), results[name])
-        for name, changes in chosen.items()
-    ]
+    rows = []
+    for name, changes in chosen.items():
+        traced = trace_step(changed(base, changes))
+        rows.append(summary.Row(name, traced.parameters, traced.gflop, results[name]))
     print(summary.table(rows, reference))
     with replacing(output / f"{experiment.name}.json") as file:
         file.write(json.dumps(summary.numbers(rows, reference), indent=1).encode())
@@ -80,13 +82,8 @@ def conduct(
     return rows
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see {self.prog} --help)")
-
-
 def _parser(experiment: Experiment) -> argparse.ArgumentParser:
-    parser = _Parser(prog=f"python -m experiments.{experiment.name}", description=experiment.title)
+    parser = Parser(prog=f"python -m experiments.{experiment.name}", description=experiment.title)
     names = list(experiment.variants)
     add: Any = parser.add_argument
     add("--output", type=Path, required=True, help="folder of the runs, the table and the figure")

@@ -6,15 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from dgunet_jax.errors import UserError
 from dgunet_jax.files import replacing
-from dgunet_jax.models.network import DGUNet, abstract_params
-from dgunet_jax.training import flops, loop
+from dgunet_jax.training import loop
 from dgunet_jax.training.config import TrainConfig
-from dgunet_jax.training.step import make_mesh, make_optimizer, make_train_step, state_of
 
 _RESULT = "result.json"
 
@@ -126,18 +121,3 @@ def _read(path: Path, settings: dict[str, Any]) -> Result:
     if trained != settings:
         raise UserError(f"{path}: is of a run with other settings; choose another --output")
     return result
-
-
-def cost(config: TrainConfig) -> tuple[int, float]:
-    """Parameters, and GFLOP of a step, of a network that is only traced."""
-    model, mesh = DGUNet(config.model), make_mesh()
-    optimizer, settings = make_optimizer(config.optimizer), config.optimizer
-    params = abstract_params(config.model)
-    state = jax.eval_shape(lambda params: state_of(params, optimizer, settings), params)
-    side = config.data.patch
-    images = jax.ShapeDtypeStruct((config.data.batch, side, side, 3), np.float32)
-    # The learning rate costs nothing, and needs the number of pictures.
-    step: Any = make_train_step(model, optimizer, lambda step: 1e-4, settings, mesh)
-    traced = step.trace(state, {"input": images, "target": images})
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return parameters, flops.count(traced.jaxpr.jaxpr) * mesh.size / 1e9

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -41,6 +42,31 @@ def test_convert_says_what_it_recognised_and_loses_nothing(checkpoint, tmp_path,
     # Six uses of one operator slope and two of one attention slope count once each.
     assert total == sum(value.size for value in to_pytorch(*network()).values()) - 6
     assert equal(dgunet_jax.load(target)[1], network()[1])
+
+
+def test_stages_that_a_file_does_not_tell_are_assumed_and_that_is_said(tmp_path, capsys):
+    own, official = tmp_path / "net.safetensors", tmp_path / "net.pth"
+    dgunet_jax.save(own, *network(num_stages=4))
+    assert main(["convert", str(own), str(official)]) == 0
+    said = capsys.readouterr().out
+    assert "stages: 4; the 2 middle ones" in said
+    assert said.endswith("do not tell the stages: read it with --num-stages 4\n")
+    assert main(["info", str(official)]) == 0
+    assert "stages: 7 (assumed; see --num-stages); the 5 middle" in capsys.readouterr().out
+    assert main(["convert", str(official), str(tmp_path / "k"), "--num-stages", "4"]) == 0
+    said = capsys.readouterr().out
+    assert "stages: 4; the" in said
+    assert said.endswith(f"wrote {tmp_path}/k\n")
+
+
+def test_info_lists_every_array(tmp_path, capsys):
+    model, variables = network()
+    dgunet_jax.save(tmp_path / "net.safetensors", model, variables)
+    assert main(["info", str(tmp_path / "net.safetensors"), "--parameters"]) == 0
+    said = capsys.readouterr().out
+    size = sum(leaf.size for leaf in jax.tree.leaves(variables))
+    assert f"Total: {size:,}" in said
+    assert "| middle/step_size " in said
 
 
 def test_convert_reports_everything_that_is_wrong_in_one_line(tmp_path, capsys):

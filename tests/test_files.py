@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dgunet_jax.errors import UserError
-from dgunet_jax.files import read_bytes, replacing
+from dgunet_jax.files import check_folder, read_bytes, replacing
 
 
 def test_files_are_replaced_when_they_are_complete(tmp_path: Path):
@@ -67,3 +67,20 @@ def test_what_cannot_be_read_or_written_is_named(tmp_path: Path):
     with pytest.raises(UserError) as caught, replacing(path):
         pass
     assert str(caught.value) == f"{path}: cannot be written: No such file or directory"
+
+
+def test_folders_that_cannot_be_are_told_before_the_work(tmp_path: Path, monkeypatch):
+    check_folder(tmp_path)
+    check_folder(tmp_path / "new" / "deep")
+    assert not os.listdir(tmp_path)
+    (tmp_path / "file").touch()
+    for path, message in (
+        (tmp_path / "file", "cannot be made: .*/file is no folder"),
+        (tmp_path / "file" / "deep", "cannot be made: .*/file is no folder"),
+        (tmp_path / ("x" * 300), "cannot be made: File name too long"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_folder(path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(UserError, match="may not be written to"):
+        check_folder(tmp_path / "new")

@@ -11,14 +11,21 @@ from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import abstract_params
 
 
-def describe(path: Path, config: DGUNetConfig) -> str:
-    """Several lines: the network, what it may be for, sizes, stages, parameters, unused weights."""
+def describe(path: Path, config: DGUNetConfig, *, assumed: bool = False) -> str:
+    """Several lines: the network, what it may be for, sizes, stages, parameters, unused weights.
+
+    Args:
+      path: the checkpoint.
+      config: the network's.
+      assumed: whether the number of stages is neither in the checkpoint nor given.
+    """
     weights = "one set of weights" if config.share_middle else "weights of their own"
     lines = [
         f"{path}: {_family(config)}",
         f"possible tasks: {', '.join(possible_tasks(config)) or 'none of the released models'}",
         f"sizes: width {config.width}, growth {config.growth}, last growth {config.last_growth}",
-        f"stages: {config.num_stages}; the {config.num_middle} middle ones have {weights}",
+        f"stages: {config.num_stages}{' (assumed; see --num-stages)' if assumed else ''}; the"
+        f" {config.num_middle} middle ones have {weights}",
     ]
     if config.measurements:
         lines.append(f"sampling: {config.measurements} measurements of 1024 pixels")

@@ -14,6 +14,7 @@ from jax.sharding import AxisType, Mesh
 from dgunet_jax.checkpoints import load
 from dgunet_jax.compilation import use_cache
 from dgunet_jax.errors import UserError
+from dgunet_jax.files import check_folder
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.restoration.files import restore_files, sort_out
 from dgunet_jax.restoration.inputs import find, place
@@ -50,6 +51,7 @@ def _restore(options: argparse.Namespace) -> int:
         raise UserError(f"--suffix {options.suffix}: must not contain a path")
     mesh = parse_mesh(options.mesh)
     memory = parse_bytes(options.memory)
+    check_folder(options.output)
     found, failures = find(options.inputs, options.output)
     inputs, unreadable, others = sort_out(found)
     failures += unreadable

@@ -35,7 +35,6 @@ class Plan:
         the self-ensemble four of the eight versions lie the other way.
       tiles: what is restored at a time, boxes of the padded picture; a single one is all of it, and
         exact.
-      sharding: devices among which the rows of each tile are divided.
       bytes: estimated memory on each device while a tile is restored.
     """
 
@@ -43,7 +42,6 @@ class Plan:
     bucket: Size
     transposed: bool
     tiles: tuple[Box, ...]
-    sharding: int
     bytes: int
 
 

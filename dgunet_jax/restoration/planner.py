@@ -131,7 +131,6 @@ class Planner:
             bucket=own,
             transposed=can_lie(self.config) and boxes[0].height < boxes[0].width,
             tiles=boxes,
-            sharding=self.rows,
             bytes=self.estimate(own),
         )
         return self.moved(plan, buckets)

@@ -50,7 +50,8 @@ class Cost:
     Attributes:
       devices: among which the batch is divided.
       parameters: how many.
-      gflop: of all devices together; convolutions and matrix products.
+      gflop: of all devices together; convolutions and matrix products, with the zeros that
+        convolutions are filled up with.
       memory: bytes on each device, arguments and temporaries.
       collectives: operations among devices.
       seconds: of the compilation.
@@ -64,7 +65,10 @@ class Cost:
     seconds: float
 
     def lines(self) -> list[str]:
-        among = [f"{each.kind} of {each.bytes / 1e6:.1f} MB" for each in self.collectives]
+        among = [
+            f"{each.kind} of {each.bytes / 1e6:.1f} MB{' in a loop' if each.in_loop else ''}"
+            for each in self.collectives
+        ]
         return [
             f"devices: {self.devices}",
             f"parameters: {self.parameters:,}",
@@ -81,28 +85,57 @@ def compile_step(config: TrainConfig) -> tuple[Any, Cost]:
     Raises:
       UserError: the batch cannot be divided.
     """
-    mesh = make_mesh()
-    check_batch(config, mesh.size)
-    model, optimizer = DGUNet(config.model), make_optimizer(config.optimizer)
-    # The learning rate costs nothing, and needs the number of pictures.
-    step = make_train_step(model, optimizer, lambda step: 1e-4, config.optimizer, mesh)
-    state, batch = _abstract(config, optimizer, mesh)
     begin = time.perf_counter()
-    traced = step.trace(state, batch)
-    compiled = traced.lower().compile()
+    traced = trace_step(config)
+    compiled = traced.program.lower().compile()
     seconds = time.perf_counter() - begin
     memory: Any = compiled.memory_analysis()
     return compiled, Cost(
-        devices=mesh.size,
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        # The program of the step is that of a device, but for the update, which is nothing.
-        gflop=flops.count(traced.jaxpr.jaxpr) * mesh.size / 1e9,
+        devices=traced.devices,
+        parameters=traced.parameters,
+        gflop=traced.gflop,
         memory=memory.argument_size_in_bytes
         + memory.temp_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes,
         collectives=collectives(compiled.as_text() or ""),
         seconds=seconds,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TracedStep:
+    """The step of a config, traced for the devices there are; fields as of `Cost`.
+
+    Attributes:
+      program: what `jax.jit`'s `trace` gives.
+    """
+
+    program: Any
+    devices: int
+    parameters: int
+    gflop: float
+
+
+def trace_step(config: TrainConfig) -> TracedStep:
+    """Traces the step for the batch of a config and all devices, without any data.
+
+    Raises:
+      UserError: the batch cannot be divided.
+    """
+    mesh = make_mesh()
+    check_batch(config, mesh.size)
+    model, optimizer = DGUNet(config.model), make_optimizer(config.optimizer)
+    # The learning rate costs nothing, and needs the number of pictures.
+    step: Any = make_train_step(model, optimizer, lambda step: 1e-4, config.optimizer, mesh)
+    state, batch = _abstract(config, optimizer, mesh)
+    program = step.trace(state, batch)
+    return TracedStep(
+        program=program,
+        devices=mesh.size,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        # The program of the step is that of a device, but for the update, which is nothing.
+        gflop=flops.count(program.jaxpr.jaxpr) * mesh.size / 1e9,
     )
 
 

@@ -62,9 +62,8 @@ class Metrics:
       gradient_norm: L2 norm of the gradient of all weights, before clipping.
       learning_rate: of the update.
       step_sizes: ρ of every stage, (K,); empty where there is no gradient step.
-      finite: whether estimates, loss and gradient were.
-      finite_stages: whether every stage's estimates were, (K,).
-      skipped_in_row, collapsed_in_row: as in the state after the step.
+      finite_stages: whether every stage's estimates were finite, (K,).
+      skipped, skipped_in_row, collapsed_in_row: as in the state after the step.
       loss_stages: whose losses are minimised, as the settings say.
     """
 
@@ -74,8 +73,8 @@ class Metrics:
     gradient_norm: Array
     learning_rate: Array
     step_sizes: Array
-    finite: Array
     finite_stages: Array
+    skipped: Array
     skipped_in_row: Array
     collapsed_in_row: Array
     loss_stages: LossStages = flax.struct.field(pytree_node=False, default="all")
@@ -231,8 +230,8 @@ def make_train_step(
             gradient_norm=norm,
             learning_rate=learning_rate,
             step_sizes=_step_sizes(model.config.num_stages, state.params),
-            finite=finite,
             finite_stages=finite_stages,
+            skipped=after.skipped,
             skipped_in_row=after.skipped_in_row,
             collapsed_in_row=after.collapsed_in_row,
             loss_stages=config.loss_stages,

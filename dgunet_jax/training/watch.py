@@ -26,7 +26,7 @@ def scalars_of(metrics: Metrics) -> dict[str, float]:
         "learning_rate": float(metrics.learning_rate),
         "gradient_norm": float(metrics.gradient_norm),
         "psnr/input": float(metrics.input_psnr),
-        "skipped_in_row": float(metrics.skipped_in_row),
+        "skipped": float(metrics.skipped),
     }
     for name, values in (
         ("loss/stage", metrics.losses),

@@ -285,6 +285,8 @@ def test_sensing_is_for_sensing_checkpoints(restore, checkpoint):
         (["--suffix", "a\\b"], "--suffix a\\b: must not contain a path"),
         (["--format", "gif"], "argument --format: invalid choice: 'gif'"),
         (["--num-stages", "1"], "num_stages is 1; it must be at least 2"),
+        (["--output", "cat.png"], "cat.png: cannot be made: cat.png is no folder"),
+        (["--output", "cat.png/x"], "cat.png/x: cannot be made: "),
     ],
 )
 def test_mistakes_are_one_line(restore, arguments, message):

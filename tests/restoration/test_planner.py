@@ -35,14 +35,12 @@ def test_the_plan_of_a_picture():
     assert plan.bucket == (488, 328)
     assert plan.transposed
     assert plan.tiles == (Box(0, 0, 328, 488),)
-    assert plan.sharding == 1
 
 
 def test_rows_are_divided_evenly_down_to_the_coarsest_scale():
     plan = planner(rows=4).plan((720, 1280))
     assert plan.bucket == (1280, 720)
     assert planner(rows=4).plan((1, 1)).bucket == (32, 8)
-    assert plan.sharding == 4
     alone = planner().plan((720, 1280)).bytes
     assert alone / 4 < plan.bytes < alone / 2
 

@@ -17,7 +17,7 @@ def metrics(**changes):
         "gradient_norm": np.array(1.0),
         "learning_rate": np.array(1e-4),
         "step_sizes": np.array([0.5, 0.5, 0.5]),
-        "finite": np.array(True),
+        "skipped": np.array(0),
         "finite_stages": np.array([True, True, True]),
         "skipped_in_row": np.array(0),
         "collapsed_in_row": np.array(0),

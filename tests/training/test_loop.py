@@ -138,6 +138,7 @@ def test_a_run_that_is_not_finite_stops_and_says_where(start, tmp_path):
     assert "is not finite, and the updates of the last 3 steps were left out" in message
     assert "astronaut" in message or "rocket" in message
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
+    assert max(line["skipped"] for line in lines(tmp_path) if "loss" in line) == 3
 
 
 def test_weights_of_another_network_are_refused(start, tmp_path):
