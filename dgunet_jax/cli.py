@@ -12,6 +12,7 @@ from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.options import add_evaluation
 from dgunet_jax.options import CHECKPOINTS, Parser, add_num_stages
 from dgunet_jax.restoration.options import add_restoring
+from dgunet_jax.wording import counted
 
 if TYPE_CHECKING:
     from dgunet_jax.models.config import DGUNetConfig
@@ -170,8 +171,8 @@ def _pack(options: argparse.Namespace) -> int:
     pairs = holds_pairs(options.folder)
     files = files_in(options.folder, pairs=pairs)
     pack(files, options.output)
-    held = "pairs" if pairs else "clean pictures"
-    print(f"wrote {len(files)} {held}; train with --config.data.train=tfds:{options.output}")
+    held = counted(len(files), "pair" if pairs else "clean picture")
+    print(f"wrote {held}; train with --config.data.train=tfds:{options.output}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Lists in messages."""
+"""Lists and numbers in messages."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,3 +14,8 @@ def either(items: Iterable[object]) -> str:
     """The choices there are: "8", "8 or 16", "1, 2 or 4"."""
     *others, last = map(str, items)
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 picture", "2 pictures"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

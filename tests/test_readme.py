@@ -1,5 +1,6 @@
 """What the README shows works as it stands there."""
 
+import importlib.util
 import json
 import pathlib
 import re
@@ -11,7 +12,8 @@ import pytest
 from PIL import Image
 
 import dgunet_jax
-from dgunet_jax import cli
+from dgunet_jax import cli, main
+from dgunet_jax.training.arguments import look_at
 from tests.small import network
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
@@ -25,8 +27,10 @@ def workplace(tmp_path, monkeypatch):
     dgunet_jax.save("deraining.pth", model, variables)
     dgunet_jax.save("runs/quickstart/checkpoints/1", model, variables)
     pathlib.Path("more").mkdir()
+    pathlib.Path("experiments").symlink_to(README.parent / "experiments")
     pixels = np.random.default_rng(0).integers(0, 256, (67, 70, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save("photo.png")
+    for name in ("photo.png", "noisy.png"):
+        Image.fromarray(pixels).save(name)
     Image.fromarray(pixels[:20, :30]).save("more/a.jpg")
     pathlib.Path("photos/2024").mkdir(parents=True)
     Image.fromarray(pixels[:20, :30]).save("photos/2024/b.jpg")
@@ -56,6 +60,7 @@ def test_the_ten_lines_of_the_library(workplace):
 
 
 def test_the_commands(workplace):
+    shutil.copytree("my_pairs", "GoPro/train")
     given = {*workplace.rglob("*.png")}
     commands = lines("convert", "info", "restore", "evaluate")
     assert len(commands) >= 8
@@ -66,6 +71,8 @@ def test_the_commands(workplace):
     for command in lines("analyze"):  # which is tested elsewhere, since it takes long
         options = cli.parser().parse_args(command)
         assert pathlib.Path(README.parent, options.checkpoint).exists()
+    (pack,) = re.findall(r"`dgunet (pack [^`]*)`", README.read_text())
+    assert cli.main(pack.split()) == 0
     names = (path.relative_to(workplace) for path in {*workplace.rglob("*.png")} - given)
     assert sorted(map(str, names)) == [
         "best/photo.png",
@@ -73,8 +80,22 @@ def test_the_commands(workplace):
         "restored/2024/b_compare.png",
         "restored/a.png",
         "restored/a_compare.png",
-        "restored/photo.png",
+        "restored/noisy.png",
     ]
+
+
+def test_the_settings_of_training(monkeypatch):
+    monkeypatch.chdir(README.parent)
+    found = re.findall(r"^    python -m dgunet_jax.main (.*)$", README.read_text(), re.M)
+    assert len(found) >= 3
+    for line in found:
+        arguments = look_at(shlex.split(line))
+        assert arguments.path
+        for word in arguments.words:
+            name = word.lstrip("-").split("=")[0].partition(".")[0]
+            assert not word.startswith("--") or name in main.flags.FLAGS, word
+    for name in re.findall(r"python -m (experiments\.\w+)", README.read_text()):
+        assert importlib.util.find_spec(name)
 
 
 def test_what_is_linked_is_there():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dgunet_jax.wording import either, listed
+from dgunet_jax.wording import counted, either, listed
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,8 @@ def test_the_first_items_are_listed_and_the_others_counted(count: int, text: str
 )
 def test_choices(items, text: str):
     assert either(items) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 pairs"), (1, "1 pair"), (12, "12 pairs")])
+def test_one_is_singular(number: int, text: str):
+    assert counted(number, "pair") == text

@@ -20,6 +20,7 @@ from dgunet_jax.restoration.inputs import Found, Input, Job
 from dgunet_jax.restoration.plan import pixels
 from dgunet_jax.restoration.progress import Progress, clock
 from dgunet_jax.restoration.restorer import Restorer
+from dgunet_jax.wording import counted
 
 _THREADS = 2
 _AHEAD = 4  # pictures that are decoded, or wait to be written, while others are restored
@@ -48,9 +49,10 @@ class Outcome:
     seconds: float
 
     def summary(self) -> str:
-        line = f"restored {self.restored} pictures in {clock(self.seconds)}"
+        line = f"restored {counted(self.restored, 'picture')} in {clock(self.seconds)}"
         if self.restored:
-            line += f" ({self.shapes} compiled shapes, padding {self.waste:.0%} of the pixels)"
+            shapes = counted(self.shapes, "compiled shape")
+            line += f" ({shapes}, padding {self.waste:.0%} of the pixels)"
         return f"{line}; {len(self.failures)} failed" if self.failures else line
 
 
