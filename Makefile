@@ -71,7 +71,7 @@ $(VENV)/.installed-test: $(REQUIREMENTS) | $(BIN)/pip
 
 # On Linux, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu spares the download of CUDA.
 $(VENV)/.installed-torch: $(VENV)/.installed-test
-	$(PIP_INSTALL) --no-build-isolation -e '.[test,torch]'
+	$(PIP_INSTALL) --no-build-isolation -e '.[test-torch]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-test

@@ -1,13 +1,12 @@
-"""A small DGUNet learns motion deblurring on two cores, in a quarter of an hour.
+"""A small DGUNet learns motion deblurring on two cores, in twenty minutes.
 
-Made for a folder of twenty pairs, REDS frames of 320×180 pixels, and five more of the same scenes.
-Ours, with --config.data.batch=4: 28.46 dB RGB PSNR, the blurred ones having 27.03. 604,864
-parameters, 51 GFLOP a step and 82 MB on each of eight devices (batch 8). Time: 20 minutes beside
-another program, measured with batch 4.
+Made for a folder of twenty pairs, REDS frames of 320×180 pixels, and five more of the same scenes
+(docs/datasets.md says which). Ours: 28.46 dB RGB PSNR, the blurred ones having 27.03. As compiled
+for four devices (`--mode dry_run`): 604,864 parameters, 25 GFLOP a step, 82 MB on each. Time: 20
+minutes beside another program, measured.
 
 Command: python -m dgunet_jax.main --config configs/deblur_cpu.py --workdir runs/deblur \
-    --config.data.train=$DATA/paired/deblur_REDS_small_train \
-    --config.data.validation=$DATA/paired/deblur_REDS_small_test
+    --config.data.train=REDS_small/train --config.data.validation=REDS_small/test
 """
 
 from ml_collections import ConfigDict
@@ -22,11 +21,11 @@ def get_config() -> ConfigDict:
         TrainConfig(
             model=DGUNetConfig(width=16, growth=8, last_growth=8, num_stages=4),
             data=DataConfig(
-                train="deblur_REDS_small_train",
-                validation="deblur_REDS_small_test",
+                train="REDS_small/train",
+                validation="REDS_small/test",
                 saturation=True,
                 patch=64,
-                batch=8,
+                batch=4,
             ),
             optimizer=OptimizerConfig(
                 steps=2000,

@@ -6,7 +6,7 @@ devices. Time: 82 minutes at the 1.22 steps a second of two idle cores, measured
 steps.
 
 Command: python -m dgunet_jax.main --config configs/denoise_cpu.py --workdir runs/denoise \
-    --config.data.train=$DATA/train/BSDS500_test200_color
+    --config.data.train=BSDS500/test
 """
 
 from ml_collections import ConfigDict
@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
         TrainConfig(
             model=DGUNetConfig(width=16, growth=8, last_growth=8, num_stages=5),
             data=DataConfig(
-                train="BSDS500_test200_color",
+                train="BSDS500/test",
                 validation="photographs:coffee,chelsea",
                 sigma=25.0,
                 patch=64,

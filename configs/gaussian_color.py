@@ -1,8 +1,8 @@
 """DGUNet for Gaussian colour denoising at σ 25, on any folder of clean pictures.
 
 No recipe of the authors is published for it; this is ours, with the patches, loss and schedule of
-their real-noise recipe. Score: not trained at full size yet. What they report for their model of
-five degradations is 31.10 dB on CBSD68. DGUNet+: `configs/gaussian_color.py:plus`.
+their real-noise recipe. Score: not trained at full size yet. What others report for a DGUNet
+trained on five degradations is 31.10 dB on CBSD68. DGUNet+: `configs/gaussian_color.py:plus`.
 
 As compiled for eight devices (`--mode dry_run`): 17,216,312 parameters, 26,951 GFLOP a step, 1.4 GB
 on each device, stages being recomputed. Time: about 10 hours on eight A100 for BSD400 and WED's
