@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dgunet_jax.errors import UserError, reason
-from dgunet_jax.restoration.inputs import ENDINGS
+from dgunet_jax.images.stored import ENDINGS
 
 
 def is_picture(path: Path) -> bool:
@@ -37,10 +37,25 @@ def pictures_below(folder: Path) -> list[Path]:
     Raises:
       UserError: there are none, or a folder cannot be read.
     """
-    found = [path for path in _walk(folder, ()) if is_picture(path)]
-    if not found:
-        raise UserError(f"{folder}: holds no pictures (their names end in {', '.join(ENDINGS)})")
-    return found
+    return files_below(folder)[0]
+
+
+def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """What `pictures_below` finds, and the files that it leaves out, without hidden ones.
+
+    Raises:
+      UserError: as `pictures_below`.
+    """
+    files = list(_walk(folder, ()))
+    pictures = [path for path in files if is_picture(path)]
+    if not pictures:
+        raise no_pictures(folder)
+    return pictures, [path for path in files if not is_picture(path)]
+
+
+def no_pictures(folder: Path) -> UserError:
+    """What is raised where a folder should hold pictures."""
+    return UserError(f"{folder}: holds no pictures (their names end in {', '.join(ENDINGS)})")
 
 
 def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:

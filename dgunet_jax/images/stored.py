@@ -11,6 +11,18 @@ from dgunet_jax.errors import UserError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
+# File name endings and the one each format is written with.
+ENDINGS = {
+    ".bmp": ".bmp",
+    ".gif": ".png",  # read only
+    ".jpeg": ".jpg",
+    ".jpg": ".jpg",
+    ".png": ".png",
+    ".tif": ".tif",
+    ".tiff": ".tif",
+    ".webp": ".webp",
+}
+
 
 class DamagedFile(UserError):
     """A file that contradicts its own format; the message says where."""

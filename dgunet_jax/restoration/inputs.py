@@ -7,20 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from dgunet_jax.data.folders import is_picture, visible
 from dgunet_jax.errors import UserError
+from dgunet_jax.images.stored import ENDINGS
 from dgunet_jax.restoration.plan import Size
-
-# File name endings and the one each format is written with.
-ENDINGS = {
-    ".bmp": ".bmp",
-    ".gif": ".png",  # read only
-    ".jpeg": ".jpg",
-    ".jpg": ".jpg",
-    ".png": ".png",
-    ".tif": ".tif",
-    ".tiff": ".tif",
-    ".webp": ".webp",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,20 +50,21 @@ def find(
     part before the first of them. In folders, hidden files and `output` are left out.
 
     Returns:
-      The files, each once, and one line for each argument that means none.
+      The files, each once, and one line for each argument that means none and for each folder that
+      cannot be read.
     """
     found: dict[Path, Found] = {}
     failures = []
     for argument in arguments:
         path = Path(argument)
         if path.is_dir():
-            files = list(_walk(path, output))
+            files = list(_walk(path, output, failures))
             if not files:
                 failures.append(f"{path}: there are no files in this folder")
         elif path.exists() or not glob.has_magic(str(argument)):
             files = [Found(path, Path(path.name), meant=True)]
         else:
-            files = list(_match(path, output))
+            files = list(_match(path, output, failures))
             if not files:
                 failures.append(f"{path}: no file matches")
         for each in files:
@@ -81,24 +72,34 @@ def find(
     return list(found.values()), failures
 
 
-def _walk(folder: Path, output: Path | None, start: Path | None = None) -> Iterator[Found]:
+def _walk(
+    folder: Path, output: Path | None, failures: list[str], start: Path | None = None
+) -> Iterator[Found]:
+    """The files in a folder and, links being followed, in those in it."""
     start = start or folder
-    for parent, folders, names in os.walk(folder):
-        here = Path(parent)
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and not _same(here / name, output)
-        )
-        for name in sorted(names):
-            if not name.startswith("."):
-                path = here / name
-                yield Found(path, path.relative_to(start), path.suffix.lower() in ENDINGS)
+    waiting: list[tuple[Path, tuple[str, ...]]] = [(folder, ())]
+    while waiting:
+        here, above = waiting.pop()
+        real = os.path.realpath(here)
+        if real in above:  # a link to a folder that it is in
+            continue
+        try:
+            paths = visible(here)
+        except UserError as error:
+            failures.append(str(error))
+            continue
+        folders = [path for path in paths if path.is_dir()]
+        waiting += [(path, (*above, real)) for path in reversed(folders) if not _same(path, output)]
+        for path in paths:
+            if path not in folders:
+                yield Found(path, path.relative_to(start), is_picture(path))
 
 
 def _same(path: Path, other: Path | None) -> bool:
     return other is not None and other.exists() and path.samefile(other)
 
 
-def _match(pattern: Path, output: Path | None) -> Iterator[Found]:
+def _match(pattern: Path, output: Path | None, failures: list[str]) -> Iterator[Found]:
     parts = pattern.parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     start = Path(*parts[:fixed])
@@ -108,7 +109,7 @@ def _match(pattern: Path, output: Path | None) -> Iterator[Found]:
             continue
         if path.is_dir():
             if "**" not in parts:  # what ** finds below it is matched by itself
-                yield from _walk(path, output, start)
+                yield from _walk(path, output, failures, start)
         else:
             yield Found(path, path.relative_to(start), meant=True)
 

@@ -70,6 +70,33 @@ def test_what_means_nothing_is_told_and_the_rest_is_found():
     assert [str(each.path) for each in inputs] == ["gone.png", "photos/a.png"]
 
 
+def test_links_to_folders_are_followed_once():
+    Path("elsewhere").mkdir()
+    Path("elsewhere/x.png").touch()
+    Path("photos/one").symlink_to(Path("elsewhere").resolve())
+    Path("photos/two").symlink_to(Path("elsewhere").resolve())
+    Path("elsewhere/back").symlink_to(Path("photos").resolve())
+    inputs, failures = find(["photos"], None)
+    linked = sorted(str(each.place) for each in inputs if each.path.name == "x.png")
+    assert linked == ["one/x.png", "two/x.png"]
+    assert not failures
+
+
+def test_a_folder_that_cannot_be_read_is_told_and_the_rest_is_found(monkeypatch):
+    Path("photos/secret").mkdir()
+    original = Path.iterdir
+
+    def iterdir(path):
+        if path.name == "secret":
+            raise PermissionError(13, "Permission denied")
+        return original(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    inputs, failures = find(["photos"], None)
+    assert "photos/a.png" in {str(each.path) for each in inputs}
+    assert failures == ["photos/secret: cannot be read: Permission denied"]
+
+
 def targets(*names, **options):
     inputs = [Input(Path("photos", name), Path(name), SIZE) for name in names]
     return [str(job.restored) for job in place(inputs, Path("out"), **options)]
