@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 from dgunet_jax.errors import UserError, reason
@@ -16,22 +17,30 @@ def locked(workdir: Path) -> Iterator[None]:
     """Makes the folder and holds its lock, which ends with the process however that ends.
 
     Raises:
-      UserError: another process holds it, or the folder cannot be written.
+      UserError: another process holds it, or the folder cannot be locked or written.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = (workdir / _NAME).open("a+")
+        # Without a buffer, which closing would try to write again.
+        file = (workdir / _NAME).open("ab+", buffering=0)
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written: {reason(error)}") from error
     with file:
+        _lock(workdir, file)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {os.uname().nodename}".encode())
         except OSError as error:
-            file.seek(0)
-            raise UserError(
-                f"{workdir}: another run is using it ({file.read().strip() or 'just started'})"
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}")
-        file.flush()
+            raise UserError(f"{workdir / _NAME}: cannot be written: {reason(error)}") from error
         yield
+
+
+def _lock(workdir: Path, file: FileIO) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read().decode(errors="replace").strip() or "just started"
+        raise UserError(f"{workdir}: another run is using it ({holder})") from error
+    except OSError as error:
+        raise UserError(f"{workdir}: cannot be locked: {reason(error)}") from error

@@ -18,15 +18,17 @@ _LIBRARIES = (
     "flax", "grain", "imagecodecs", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "pillow",
     "scipy",
 )  # fmt: skip
-_OPENCV = "opencv-python-headless"
 
 
 def versions() -> dict[str, str]:
     """Of this package, Python and the libraries that training and scores depend on."""
     found = {"dgunet_jax": __version__, "python": platform.python_version()}
     found |= {name: metadata.version(name) for name in _LIBRARIES}
-    installed = {each.name for each in metadata.distributions() if each.name == _OPENCV}
-    return found | {name: metadata.version(name) for name in installed}
+    try:  # which comes in distributions of several names, and need not be there
+        import cv2
+    except ImportError:
+        return found
+    return found | {"opencv": cv2.__version__}
 
 
 def checkpoint_hash(path: Path, variables: Mapping[str, Any]) -> str:

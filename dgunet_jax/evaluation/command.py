@@ -2,17 +2,28 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation import datasets, tables
-from dgunet_jax.evaluation.evaluate import Restoring, evaluate
+from dgunet_jax.evaluation.evaluate import evaluate
+from dgunet_jax.evaluation.names import escaped
 from dgunet_jax.evaluation.protocols import SUITES, Protocol, protocols
-from dgunet_jax.evaluation.results import Evaluation, mean, published_json, write_json
+from dgunet_jax.evaluation.restoring import Restoring
+from dgunet_jax.evaluation.suites import evaluate_suite
 from dgunet_jax.restoration.command import parse_bytes, parse_mesh, parse_tile
+from dgunet_jax.wording import counted
 
 Members = Sequence[tuple[str, Protocol]]
+
+# Options that only a checkpoint reads, and those that nothing but scoring does, as they are if they
+# are not given.
+_COMPUTING: Mapping[str, object] = {
+    **dict.fromkeys(("self_ensemble", "num_stages", "mesh", "tile", "memory", "dtype")),
+    "no_cache": False,
+}
+_SCORING: Mapping[str, object] = {"limit": None, "save_images": False, **_COMPUTING}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.data.is_dir():
         raise UserError(f"{options.data}: no such folder")
     if options.check:
+        _refuse(options, _SCORING, "is for scoring; --check scores nothing")
         return _check(members, options.data)
     _check_options(options)
     restoring = Restoring(
@@ -41,28 +53,15 @@ def run(options: argparse.Namespace) -> int:
         memory=parse_bytes(options.memory),
         cache=not options.no_cache,
     )
-    evaluations: list[tuple[str, Evaluation]] = []
-    failures: list[str] = []
-    for folder, protocol in members:
-        try:
-            evaluation = evaluate(
-                protocol,
-                options.data / folder,
-                options.output / folder,
-                restoring.below(folder),
-                limit=options.limit,
-                save_images=options.save_images,
-            )
-        except UserError as error:
-            if not folder:
-                raise
-            failures.append(str(error))
-            continue
-        evaluations.append((folder, evaluation))
-        failures += evaluation.failures
-        print(tables.text(tables.header(evaluation), tables.rows(evaluation)), flush=True)
-    if options.dataset in SUITES and evaluations:
-        _average(options.dataset, evaluations, failures, options.output)
+    how = {"limit": options.limit, "save_images": options.save_images}
+    if options.dataset in SUITES:
+        suite = SUITES[options.dataset]
+        failures = evaluate_suite(suite, options.data, options.output, restoring, **how)
+    else:
+        ((_, protocol),) = members
+        evaluation = evaluate(protocol, options.data, options.output, restoring, **how)
+        print(tables.table(evaluation), flush=True)
+        failures = evaluation.failures
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     if failures:
@@ -80,11 +79,14 @@ def _check_options(options: argparse.Namespace) -> None:
     if options.output.resolve().is_relative_to(options.data.resolve()):
         raise UserError(f"--output {options.output}: must not be in the data set's folder")
     if options.restored is not None:
-        given = [name for name in ("self_ensemble", "num_stages", "mesh", "tile", "dtype")
-                 if getattr(options, name) is not None]  # fmt: skip
-        if given:
-            name = given[0].replace("_", "-")
-            raise UserError(f"--{name}: is for a checkpoint; --restored restores nothing")
+        _refuse(options, _COMPUTING, "is for a checkpoint; --restored restores nothing")
+
+
+def _refuse(options: argparse.Namespace, unset: Mapping[str, object], why: str) -> None:
+    """Raises a UserError if one of these options is given."""
+    for name, value in unset.items():
+        if getattr(options, name) is not value:
+            raise UserError(f"--{name.replace('_', '-')}: {why}")
 
 
 def _check(members: Members, data: Path) -> int:
@@ -94,36 +96,15 @@ def _check(members: Members, data: Path) -> int:
         try:
             found = datasets.find(protocol, data / folder)
         except UserError as error:
-            print(f"error: {protocol.title}: {error}", file=sys.stderr)
+            print(f"error: {protocol.title}: {escaped(error)}", file=sys.stderr)
             status = 2
             continue
-        print(
-            f"{protocol.title}: {len(found.samples)} pictures that can be scored in {data / folder}"
-        )
-        for path in found.others:
-            print(f"left out, not a picture: {path}", file=sys.stderr)
+        where = escaped(data / folder)
+        held = counted(len(found.samples), "picture")
+        print(f"{protocol.title}: {held} that can be scored in {where}")
+        found.tell_others()
         problems = [*found.failures, *filter(None, [found.shortage(protocol)])]
         for problem in problems:
             print(f"error: {problem}", file=sys.stderr)
         status = 2 if problems else status
     return status
-
-
-def _average(
-    name: str, evaluations: Sequence[tuple[str, Evaluation]], failures: Sequence[str], output: Path
-) -> None:
-    """Prints and writes the average over the data sets of a suite, if all of them have scores."""
-    suite = SUITES[name]
-    means = [each.mean for _, each in evaluations if each.mean is not None]
-    average = mean(means) if len(means) == len(suite.members) else None
-    print(
-        tables.text(f"{suite.title} ({suite.name})", tables.suite_rows(suite, evaluations, average))
-    )
-    content = {
-        "protocol": suite.name,
-        "mean": average and average._asdict(),
-        "members": {folder: each.as_json()["mean"] for folder, each in evaluations},
-        "published": [published_json(each) for each in suite.published],
-        "failures": list(failures),
-    }
-    write_json(output / "results.json", content)

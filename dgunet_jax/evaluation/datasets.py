@@ -2,19 +2,22 @@
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from dgunet_jax.data.folders import pictures_below
+from dgunet_jax.data.folders import files_below
 from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.dnd import find_boxes
 from dgunet_jax.evaluation.layouts import Pair, clean_folder, find_pairs
+from dgunet_jax.evaluation.measures import SMALLEST
+from dgunet_jax.evaluation.names import escaped, is_text
 from dgunet_jax.evaluation.protocols import Protocol
 from dgunet_jax.evaluation.samples import Sample, read_clean, read_noisy, read_pair
 from dgunet_jax.evaluation.sidd import find_blocks
-from dgunet_jax.images.reading import read_header
+from dgunet_jax.images.reading import Header, read_header
 
 Item = TypeVar("Item")
 
@@ -28,13 +31,19 @@ class Found:
     Attributes:
       samples: what can be restored, by name.
       failures: one line for each picture that cannot be scored: it has no counterpart, another size
-        than its target, or is not readable.
+        than its target, more than 8 bits per channel, too few pixels for the measure or a name that
+        is not UTF-8, or is not readable.
       others: files that are none.
     """
 
     samples: list[Sample]
     failures: list[str]
     others: list[Path]
+
+    def tell_others(self) -> None:
+        """Says on stderr what is left out."""
+        for path in self.others:
+            print(f"left out, not a picture: {escaped(path)}", file=sys.stderr)
 
     def shortage(self, protocol: Protocol) -> str | None:
         """One line if there are not as many pictures as the data set has."""
@@ -47,35 +56,51 @@ class Found:
 def find(protocol: Protocol, folder: Path) -> Found:
     """Looks at all pictures of a data set, without decoding them.
 
-    Pairs lie as `layouts.find_pairs` says; clean pictures anywhere below the folder, or below its
-    `target/` or `original_png/` if there is one; SIDD's blocks as `sidd.find_blocks` says, DND's
-    boxes as `dnd.find_boxes` does.
+    Clean pictures lie anywhere below the folder, or below its `target/` or `original_png/` if there
+    is one; SIDD's blocks as `sidd.find_blocks` says, DND's boxes as `dnd.find_boxes` does, and
+    pairs as `layouts.find_pairs` says.
 
     Raises:
-      UserError: there is no such folder, or nothing of the data set in it.
+      UserError: there is no such folder, nothing of the data set in it, or more than belongs to it.
     """
-    if protocol.layout == "pairs":
-        pairs = find_pairs(folder)
-        samples, failures = _split(_pair_sample, pairs.pairs)
-        return Found(samples, pairs.problems + failures, pairs.others)
+    samples, failures, others = _look(protocol, folder)
+    if protocol.count is not None and len(samples) > protocol.count:
+        raise UserError(
+            f"{folder}: holds {len(samples)} pictures, but {protocol.title} has {protocol.count};"
+            " name the folder that holds only these"
+        )
+    return Found(samples, list(map(escaped, failures)), others)
+
+
+def _look(protocol: Protocol, folder: Path) -> tuple[list[Sample], list[str], list[Path]]:
+    """What `Found` has."""
     if protocol.layout == "sidd":
-        return Found(find_blocks(folder), [], [])
+        return find_blocks(folder), [], []
     if protocol.layout == "dnd":
-        return Found(*find_boxes(folder), [])
-    start = clean_folder(folder)
-    look = functools.partial(_clean_sample, start, protocol.sigma)
-    samples, failures = _split(look, pictures_below(start))
-    return Found(samples, failures, [])
+        samples, failures = find_boxes(folder)
+        return samples, failures, []
+    if protocol.layout == "clean":
+        start = clean_folder(folder)
+        pictures, others = files_below(start)
+        look = functools.partial(_clean_sample, start, protocol.sigma)
+        return *_split(look, pictures, protocol), others
+    pairs = find_pairs(protocol, folder)
+    samples, failures = _split(_pair_sample, pairs.pairs, protocol)
+    return samples, pairs.problems + failures, pairs.others
 
 
-def _split(look: Callable[[Item], Sample], items: Sequence[Item]) -> tuple[list[Sample], list[str]]:
-    """What `look` finds of each item, and one line for each of which it is a UserError."""
+def _split(
+    look: Callable[[Item], Sample], items: Sequence[Item], protocol: Protocol
+) -> tuple[list[Sample], list[str]]:
+    """What `look` finds of each item, and one line for each that cannot be scored."""
 
     def attempt(item: Item) -> Sample | UserError:
         try:
-            return look(item)
+            sample = look(item)
+            _check(sample, protocol)
         except UserError as error:
             return error
+        return sample
 
     with ThreadPoolExecutor(_THREADS) as pool:
         found = list(pool.map(attempt, items))
@@ -90,8 +115,28 @@ def _split(look: Callable[[Item], Sample], items: Sequence[Item]) -> tuple[list[
     return [samples[name] for name in sorted(samples)], failures
 
 
+def _check(sample: Sample, protocol: Protocol) -> None:
+    """Raises a UserError unless a picture can be scored, and be named in the results."""
+    path, (height, width), side = sample.files[0], sample.size, SMALLEST[protocol.measure]
+    if not is_text(sample.name):
+        raise UserError(f"{path}: its name is not UTF-8; rename it")
+    if min(height, width) < side:
+        raise UserError(
+            f"{path}: is {width}×{height} pixels large; the measure's window needs at least"
+            f" {side}×{side}"
+        )
+
+
+def _header(path: Path) -> Header:
+    """That of a picture of 8 bits."""
+    header = read_header(path)
+    if header.bits > 8:
+        raise UserError(f"{path}: has {header.bits} bits per channel; only 8 are scored")
+    return header
+
+
 def _pair_sample(pair: Pair) -> Sample:
-    image, target = (read_header(path) for path in (pair.image, pair.target))
+    image, target = map(_header, (pair.image, pair.target))
     size = image.height, image.width
     if size != (target.height, target.width):
         raise UserError(
@@ -111,7 +156,7 @@ def _pair_sample(pair: Pair) -> Sample:
 
 def _clean_sample(folder: Path, sigma: float | None, path: Path) -> Sample:
     """A picture with noise of σ, or as it is for a network that samples it."""
-    header = read_header(path)
+    header = _header(path)
     place = path.relative_to(folder).with_suffix("").as_posix()
     name = place.replace("/", "-")
     read = functools.partial(read_clean, path)

@@ -8,8 +8,10 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dgunet_jax.errors import UserError, reason
 from dgunet_jax.evaluation.mat_files import (
@@ -23,7 +25,7 @@ from dgunet_jax.evaluation.restored import Restored
 from dgunet_jax.evaluation.samples import Degraded, Sample
 
 _IMAGE = "InoisySRGB"
-_CROP = "Idenoised_crop"
+_CROP, _BUNDLE = "Idenoised_crop", "Idenoised"
 _VERSION = "1.0"  # of the submission's format
 
 Box = tuple[tuple[int, int], tuple[int, int]]  # rows and columns: first, and first after it
@@ -86,38 +88,38 @@ class Submission:
         """Writes a box; nobody here can score it.
 
         Raises:
-          UserError: a value is not finite, or it cannot be written.
+          UserError: it cannot be written.
         """
-        path, image = self._crop(restored.sample.name), restored.image
-        if not np.isfinite(image).all():
-            raise UserError("the restored picture has values that are not finite")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{path.parent}: cannot be written: {reason(error)}") from error
-        write_variables(path, {_CROP: image.astype(np.float32).clip(0, 1)})
+        path = self._crop(restored.sample.name)
+        _make(path.parent)
+        write_variables(path, {_CROP: restored.image.astype(np.float32).clip(0, 1)})
 
     def bundle(self, names: Iterable[str]) -> list[str]:
         """Puts together the boxes of every picture that has all of `names`.
+
+        A box that was denoised again takes its old place.
 
         Returns:
           The files of bundled/ that are complete.
 
         Raises:
-          UserError: a file cannot be read or written.
+          UserError: a file cannot be read or written, or holds another number of boxes.
         """
         boxes = defaultdict(list)
         for name in sorted(names):
             boxes[self._bundle(name)].append(name)
         complete = []
         for path, own in boxes.items():
-            crops = [self._crop(name) for name in own]
-            if all(crop.exists() for crop in crops):
-                cell = np.empty(len(crops), object)
-                cell[:] = [read_array(crop, _CROP) for crop in crops]
-                path.parent.mkdir(exist_ok=True)
-                write_variables(path, {"Idenoised": cell, "israw": False, "eval_version": _VERSION})
-                for crop in crops:
+            crops = {i: each for i, name in enumerate(own) if (each := self._crop(name)).exists()}
+            if len(crops) == len(own) or (crops and path.exists()):
+                cell = np.empty(len(own), object)
+                if len(crops) < len(own):
+                    cell[:] = _bundled(path, len(own))
+                for i, crop in crops.items():
+                    cell[i] = read_array(crop, _CROP)
+                _make(path.parent)
+                write_variables(path, {_BUNDLE: cell, "israw": False, "eval_version": _VERSION})
+                for crop in crops.values():
                     crop.unlink()
             if path.exists():
                 complete.append(path.name)
@@ -128,6 +130,21 @@ class Submission:
 
     def _bundle(self, name: str) -> Path:
         return self.folder / "bundled" / f"{name.partition('_')[0]}.mat"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {reason(error)}") from error
+
+
+def _bundled(path: Path, count: int) -> list[NDArray[Any]]:
+    """The boxes of a picture from its file in bundled/."""
+    boxes = list(read_array(path, _BUNDLE).ravel(order="F"))
+    if len(boxes) != count:
+        raise UserError(f"{path}: holds {len(boxes)} boxes; the picture has {count}; remove it")
+    return boxes
 
 
 def _box(corners: list[int]) -> Box:

@@ -48,7 +48,7 @@ def _data_uri(pixels: NDArray[np.uint8]) -> str:
     height, width = pixels.shape[:2]
     shrink = max(height, width) / _LARGEST_SIDE
     if shrink > 1:
-        size = round(width / shrink), round(height / shrink)
+        size = max(1, round(width / shrink)), max(1, round(height / shrink))
         grey = pixels.shape[2] == 1
         image = Image.fromarray(pixels[..., 0] if grey else pixels)
         pixels = np.asarray(image.resize(size, Image.Resampling.BOX))

@@ -1,5 +1,6 @@
 """The scores of an evaluation that may be stopped: a line for each picture, written at once."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -46,6 +47,8 @@ class Journal:
     def _read(self, content: bytes, identity: Mapping[str, Any]) -> None:
         try:
             first, *lines = [json.loads(line) for line in content.splitlines()] or [dict(identity)]
+            if not isinstance(first, dict):
+                raise TypeError("the first line is no object")
             for line in lines:
                 scores = (
                     Scores(float(line["psnr"]), float(line["ssim"])) if "psnr" in line else None
@@ -53,12 +56,7 @@ class Journal:
                 self._scores[line["name"]] = line["files"], scores
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{self._path}: is damaged; choose another --output") from error
-        if first != json.loads(json.dumps(identity)):
-            different = [key for key in identity if first.get(key) != identity[key]]
-            was = ", ".join(f"{key} {first.get(key)}, now {identity[key]}" for key in different)
-            raise UserError(
-                f"{self._path.parent}: holds another evaluation ({was}); choose another --output"
-            )
+        check_same(self._path.parent, first, identity)
 
     def holds(self, name: str, files: Iterable[Path]) -> bool:
         """Whether a picture is here, and its files have not changed since."""
@@ -77,7 +75,9 @@ class Journal:
         self._append({"name": name, **values, "files": stamp})
 
     def close(self) -> None:
-        self._file.close()
+        # Closing tries again to write what could not be written, which has been told.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _append(self, line: Mapping[str, Any]) -> None:
         try:
@@ -85,7 +85,22 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
+            self.close()
             raise UserError(f"{self._path}: cannot be written: {reason(error)}") from error
+
+
+def check_same(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises a UserError unless what a folder's scores depend on is the same as now."""
+    now = json.loads(json.dumps(now))
+    keys = [key for key in {**now, **was} if was.get(key) != now.get(key)]
+    if keys:
+        different = ", ".join(f"{key} {was.get(key)}, now {now.get(key)}" for key in keys)
+        raise another(folder, f" ({different})")
+
+
+def another(folder: Path, why: str = "") -> UserError:
+    """What is raised where a folder of results is not that of this evaluation."""
+    return UserError(f"{folder}: holds another evaluation{why}; choose another --output")
 
 
 def _stamp(files: Iterable[Path]) -> str:

@@ -1,11 +1,13 @@
 """Where the pictures of a data set and their targets lie, as published and as users keep them."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-from dgunet_jax.data.folders import visible
+from dgunet_jax.data.folders import no_pictures, visible
 from dgunet_jax.data.pairs import by_stem, match_stems
 from dgunet_jax.errors import UserError, reason
+from dgunet_jax.evaluation.protocols import Protocol
 
 # Folders of degraded pictures and of their targets; in them, or in these parts of a data set.
 _FOLDERS = (
@@ -15,10 +17,12 @@ _FOLDERS = (
     ("hazy", "clear"),
     ("low", "high"),
 )
-_PARTS = ("", "test", "eval15", "outdoor")
+_PARTS = ("test", "eval15", "outdoor")
 _CLEAN = ("target", "original_png")
-_LIST = "*_test_list.txt"
 _HIDE, _HIDE_TARGETS = ("test/test-close-ups", "test/test-long-shot"), "GT"
+
+# The folders of inputs and of targets, and what begins the places of their pairs.
+Folders = tuple[Path, Path, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,34 +54,33 @@ class Pairs:
     others: list[Path] = dataclasses.field(default_factory=list)
 
 
-def find_pairs(folder: Path) -> Pairs:
+def find_pairs(protocol: Protocol, folder: Path) -> Pairs:
     """The pairs of a data set, whatever is wrong with others of them.
 
     They lie in `input/` and `target/` (or `blur/` and `sharp/`, `hazy/` and `gt/` or `clear/`,
-    `low/` and `high/`) of the folder, of its `test/`, `eval15/` or `outdoor/`, or of one folder for
-    each sequence in one of these; or where RealBlur's list of its test pictures says; or as HIDE
-    comes, in `test/test-close-ups/`, `test/test-long-shot/` and `GT/`.
+    `low/` and `high/`) of the folder or of its `test/`, `eval15/` or `outdoor/`. By the protocol's
+    layout they may also lie so in one folder for each sequence in one of these ("sequences"), where
+    its `list_file` says ("listed"), or as HIDE comes, in `test/test-close-ups/`,
+    `test/test-long-shot/` and `GT/` ("hide").
 
     An input belongs to the target of the same stem or, if there is none, to the longest stem that
     is its own up to an underscore: SOTS' 0001_0.8_0.2.jpg belongs to 0001.png.
 
     Raises:
-      UserError: there is no such folder, or nothing in it lies like this.
+      UserError: there is no such folder, nothing in it lies like this, or there are no pictures.
     """
-    lists = [path for path in visible(folder) if path.match(_LIST)]
-    if len(lists) == 1:
-        return _listed(folder, lists[0])
-    if all((folder / name).is_dir() for name in (*_HIDE, _HIDE_TARGETS)):
-        return _hide(folder)
-    found = Pairs()
-    parts = [folder / part for part in _PARTS if (folder / part).is_dir()]
-    found_in = (look(part) for look in (_folders, _sequences) for part in parts)
-    folders = next(filter(None, found_in), None)
-    if folders is None:
-        names = ", ".join(f"{first}/ and {second}/" for first, second in _FOLDERS)
-        raise UserError(f"{folder}: holds no pairs; they lie in {names} (see docs/datasets.md)")
-    for inputs, targets, sequence in folders:
-        _match(inputs, targets, sequence, found)
+    visible(folder)  # tells what is wrong with the folder itself
+    path = None if protocol.list_file is None else folder / protocol.list_file
+    if protocol.layout == "listed" and path is not None and path.exists():
+        found = _listed(folder, path)
+    elif protocol.layout == "hide" and _has(folder, (*_HIDE, _HIDE_TARGETS)):
+        found = _hide(folder)
+    else:
+        found = Pairs()
+        for inputs, targets, sequence in _all_folders(protocol, folder):
+            _match(inputs, targets, sequence, found)
+    if not (found.pairs or found.problems):
+        raise no_pictures(folder)
     found.pairs.sort(key=lambda pair: pair.place)
     return found
 
@@ -87,23 +90,47 @@ def clean_folder(folder: Path) -> Path:
     return next((folder / name for name in _CLEAN if (folder / name).is_dir()), folder)
 
 
-def _folders(folder: Path, sequence: str = "") -> list[tuple[Path, Path, str]]:
-    """The folders of inputs and of targets, and what begins the places of their pairs."""
+def _has(folder: Path, names: Sequence[str]) -> bool:
+    """Whether all of these are folders in it."""
+    return all((folder / name).is_dir() for name in names)
+
+
+def _all_folders(protocol: Protocol, folder: Path) -> list[Folders]:
+    """The folders of the first kind that there is.
+
+    Raises:
+      UserError: there are none.
+    """
+    parts = [folder, *(folder / part for part in _PARTS if (folder / part).is_dir())]
+    looks = (_folders, _sequences) if protocol.layout == "sequences" else (_folders,)
+    for look in looks:
+        for part in parts:
+            if found := look(part):
+                return found
+    names = ", ".join(f"{first}/ and {second}/" for first, second in _FOLDERS)
+    what = "no pairs" if protocol.list_file is None else f"neither {protocol.list_file} nor pairs"
+    raise UserError(f"{folder}: holds {what}; they lie in {names} (see docs/datasets.md)")
+
+
+def _folders(folder: Path) -> list[Folders]:
     return [
-        (folder / first, folder / second, sequence)
+        (folder / first, folder / second, "")
         for first, second in _FOLDERS
-        if (folder / first).is_dir() and (folder / second).is_dir()
+        if _has(folder, (first, second))
     ][:1]
 
 
-def _sequences(folder: Path) -> list[tuple[Path, Path, str]]:
-    """The same of every folder in it."""
-    return [
-        each
-        for path in visible(folder)
-        if path.is_dir()
-        for each in _folders(path, f"{path.name}/")
-    ]
+def _sequences(folder: Path) -> list[Folders]:
+    """Those of every folder in it that has both, or one of two that another folder has both of."""
+    sequences = [path for path in visible(folder) if path.is_dir()]
+    known = [names for names in _FOLDERS if any(_has(path, names) for path in sequences)]
+    found = []
+    for path in sequences:
+        held = {names: sum(_has(path, [name]) for name in names) for names in known}
+        if any(held.values()):
+            first, second = max(held, key=lambda names: held[names])
+            found.append((path / first, path / second, f"{path.name}/"))
+    return found
 
 
 def _hide(folder: Path) -> Pairs:
@@ -112,14 +139,16 @@ def _hide(folder: Path) -> Pairs:
     for name in _HIDE:
         _match(folder / name, folder / _HIDE_TARGETS, "", found, all_targets=False)
     found.others = list(dict.fromkeys(found.others))
-    found.pairs.sort(key=lambda pair: pair.place)
     return found
 
 
 def _match(
     inputs: Path, targets: Path, sequence: str, found: Pairs, all_targets: bool = True
 ) -> None:
-    (degraded, others), (clean, more) = map(by_stem, (inputs, targets))
+    # One of a sequence's folders may be missing: then nothing is in it.
+    (degraded, others), (clean, more) = (
+        by_stem(path) if path.is_dir() else ({}, []) for path in (inputs, targets)
+    )
     found.others += [*others, *more]
     matched = match_stems(degraded, clean)
     found.pairs += [Pair(image, target, sequence + image.stem) for image, target in matched.pairs]

@@ -19,7 +19,8 @@ _HDF5_AT = (0, 512)  # where its signature may lie
 
 
 def read_array(path: Path, name: str) -> NDArray[Any]:
-    """A numeric array, with its axes in MATLAB's order.
+    """A numeric array, with its axes in MATLAB's order; from a file of an older version than 7.3
+    also a cell array.
 
     Raises:
       UserError: the file cannot be read, or has no such array.

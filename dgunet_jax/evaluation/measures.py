@@ -6,18 +6,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.errors import UserError
-from dgunet_jax.evaluation.protocols import Protocol
+from dgunet_jax.evaluation.protocols import Measure, Protocol
 from dgunet_jax.images.picture import to_uint8
 from dgunet_jax.metrics.aligned_scores import aligned_scores
 from dgunet_jax.metrics.luma import studio_luma
 from dgunet_jax.metrics.psnr import psnr
-from dgunet_jax.metrics.ssim_uniform import ssim_uniform
+from dgunet_jax.metrics.similarity import GAUSSIAN_SIDE
+from dgunet_jax.metrics.ssim_uniform import SIDE, ssim_uniform
 from dgunet_jax.metrics.ssim_volume import ssim_volume
 from dgunet_jax.metrics.ssim_wang import ssim_wang
 
+# The least height and width, in pixels, that each can be computed of: the window's.
+SMALLEST: dict[Measure, int] = {
+    "rgb": SIDE,
+    "rgb_volume": 1,
+    "luma": GAUSSIAN_SIDE,
+    "aligned": GAUSSIAN_SIDE,
+    "grey": SIDE,
+    "server": 1,
+}
+
 
 class Scores(NamedTuple):
-    """PSNR in dB, infinite for equal pictures, and SSIM."""
+    """PSNR in dB and SSIM; infinite and 1 for equal pictures, if they are rounded to 8 bits."""
 
     psnr: float
     ssim: float
@@ -50,6 +61,5 @@ def compare(
     if not protocol.rounded:
         clamped = 255 * restored.astype(np.float64).clip(0, 1)
         pair = clamped, target.astype(np.float64)
-    if protocol.measure == "rgb_volume":
-        return Scores(psnr(*pair, peak=255), ssim_volume(rounded, target))
-    return Scores(psnr(*pair, peak=255), ssim_uniform(*pair, peak=255))
+    ssim = ssim_volume if protocol.measure == "rgb_volume" else ssim_uniform
+    return Scores(psnr(*pair, peak=255), ssim(*pair, peak=255))

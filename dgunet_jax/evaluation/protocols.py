@@ -12,7 +12,7 @@ from dgunet_jax.wording import either
 
 # What is compared, and how, see `measures.compare`.
 Measure = Literal["rgb", "rgb_volume", "luma", "aligned", "grey", "server"]
-Layout = Literal["pairs", "clean", "sidd", "dnd"]
+Layout = Literal["pairs", "sequences", "hide", "listed", "clean", "sidd", "dnd"]
 
 MEASURES: dict[Measure, str] = {
     "rgb": "RGB PSNR, SSIM of the channels (7×7 uniform window)",
@@ -43,8 +43,8 @@ class Protocol:
       title: of the data set.
       measure: key of `MEASURES`: the metrics and the colours they are computed of; "server": none
         here, the targets are not published.
-      rounded: whether the PSNR is that of the picture rounded to 8 bits; else of the picture
-        clamped to [0, 1]. SSIM, but that of "rgb", is always one of 8-bit pictures.
+      rounded: whether the scores are those of the picture rounded to 8 bits; else of the picture
+        clamped to [0, 1], which "luma" and "aligned" are not defined on.
       padding: the network's pictures are padded to multiples of this, in pixels: by reflection, for
         compressive sensing by zeros.
       self_ensemble: whether the published numbers are means over the eight flips and rotations.
@@ -52,6 +52,7 @@ class Protocol:
         the data set has degraded pictures, or the network samples the clean ones.
       ratio: measurements in percent of the pixels, for compressive sensing; else None.
       layout: how the data set lies in its folder, see `datasets.find`.
+      list_file: name of the list of its test pictures, for the layout "listed".
       count: its pictures; None: any number.
       published: DGUNet's and DGUNet+'s numbers.
       note: what else must be known to compare.
@@ -66,6 +67,7 @@ class Protocol:
     sigma: float | None = None
     ratio: int | None = None
     layout: Layout = "pairs"
+    list_file: str | None = None
     count: int | None = None
     published: tuple[Published, ...] = ()
     note: str = ""
@@ -148,19 +150,21 @@ _SENSING = {
 
 _ALL = (
     Protocol(
-        "gopro", "GoPro test", "rgb_volume", count=1111,
+        "gopro", "GoPro test", "rgb_volume", layout="sequences", count=1111,
         published=_paper((32.71, 0.960), (33.17, 0.963)),
     ),
     Protocol(
-        "hide", "HIDE test", "rgb_volume", count=2025,
+        "hide", "HIDE test", "rgb_volume", layout="hide", count=2025,
         published=_paper((30.96, 0.940), (31.40, 0.944)),
     ),
     Protocol(
-        "realblur_j", "RealBlur-J test", "aligned", count=980,
+        "realblur_j", "RealBlur-J test", "aligned", layout="listed",
+        list_file="RealBlur_J_test_list.txt", count=980,
         published=(Published("DGUNet+", 26.583, 0.8261, _REALBLUR),),
     ),
     Protocol(
-        "realblur_r", "RealBlur-R test", "aligned", count=980,
+        "realblur_r", "RealBlur-R test", "aligned", layout="listed",
+        list_file="RealBlur_R_test_list.txt", count=980,
         published=(Published("DGUNet+", 33.990, 0.9430, _REALBLUR),),
     ),
     Protocol(
@@ -213,10 +217,11 @@ _ALL = (
         "five_rain100l", "Rain100L, in RGB", "rgb", count=100, published=_one(36.62, 0.971)
     ),
     Protocol(
-        "five_gopro", "GoPro test, in RGB", "rgb", count=1111, published=_one(27.25, 0.837)
+        "five_gopro", "GoPro test, in RGB", "rgb", layout="sequences", count=1111,
+        published=_one(27.25, 0.837),
     ),
-    Protocol("rgb", "pairs of pictures, in RGB", "rgb"),
-    Protocol("luma", "pairs of pictures, in luma", "luma"),
+    Protocol("rgb", "pairs of pictures, in RGB", "rgb", layout="sequences"),
+    Protocol("luma", "pairs of pictures, in luma", "luma", layout="sequences"),
 )  # fmt: skip
 
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}

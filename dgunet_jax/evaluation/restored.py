@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dgunet_jax.data.folders import pictures_below
 from dgunet_jax.errors import UserError
-from dgunet_jax.evaluation.samples import Degraded, Sample, read_pixels, to_float
+from dgunet_jax.evaluation.samples import Degraded, Sample, read_restored
 from dgunet_jax.restoration.files import ahead
 from dgunet_jax.restoration.restorer import Restorer
 
@@ -27,6 +27,13 @@ class Restored:
     image: NDArray[np.float32]
     degraded: NDArray[np.float32]
     target: NDArray[np.uint8] | None
+
+    def check(self) -> None:
+        """Raises a UserError unless all values are finite."""
+        bad = np.count_nonzero(~np.isfinite(self.image))
+        if bad:
+            name = self.sample.name
+            raise UserError(f"the restored picture of {name} has {bad} values that are not finite")
 
 
 Result = tuple[Sample, Restored | UserError]
@@ -110,11 +117,11 @@ class Folder:
             names = " and ".join(path.name for path in paths)
             raise UserError(f"{self._folder}: holds {names} for {sample.name}")
         degraded, target = sample.read()
-        image = read_pixels(paths[0], degraded.shape[2])
+        image = read_restored(paths[0], degraded.shape[2])
         if image.shape != degraded.shape:
             large, small = (f"{x.shape[1]}×{x.shape[0]}" for x in (image, degraded))
             raise UserError(f"{paths[0]}: is {large} pixels large; the target is {small}")
-        return Restored(sample, to_float(image), degraded, target)
+        return Restored(sample, image, degraded, target)
 
     def _paths(self, sample: Sample) -> list[Path]:
         for place in (sample.name, *sample.places):

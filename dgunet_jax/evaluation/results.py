@@ -12,6 +12,9 @@ from typing import Any
 from dgunet_jax.evaluation.measures import Scores
 from dgunet_jax.evaluation.protocols import Protocol, Published
 from dgunet_jax.files import replacing
+from dgunet_jax.wording import counted
+
+RESULTS = "results.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +49,24 @@ class Evaluation:
         """The means over the pictures; None if there are none."""
         return mean([scores for _, scores in self.scored])
 
+    @property
+    def complete(self) -> bool:
+        """Whether they are all pictures of the data set."""
+        return self.protocol.count in (None, len(self.images))
+
+    def description(self) -> str:
+        """The protocol's, and what is else about restored pictures that come from files."""
+        described = self.protocol.describe()
+        if "restored" not in self.provenance or self.protocol.rounded:
+            return described
+        return f"{described}; restored pictures are read from files, rounded to their depth"
+
     def scope(self) -> str:
         """How much of the data set was restored, and scored."""
-        count, whole = len(self.images), self.protocol.count
-        words = f"{count} pictures" if count != 1 else "1 picture"
-        if whole not in (None, count):
-            words = f"{count} of the {whole} pictures"
+        count = len(self.images)
+        words = counted(count, "picture")
+        if not self.complete:
+            words = f"{count} of the {self.protocol.count} pictures"
         if self.bundled is not None:
             words += f", not scored here; {len(self.bundled)} files in bundled/"
         return words + (f", {len(self.failures)} failed" if self.failures else "")
@@ -61,22 +76,20 @@ class Evaluation:
         return {
             "protocol": protocol.name,
             "title": protocol.title,
-            "description": protocol.describe(),
+            "description": self.description(),
             "model": self.label,
-            "mean": _numbers(self.mean),
-            "count": len(self.images),
-            "expected_count": protocol.count,
-            "limit": self.limit,
+            "mean": numbers(self.mean),
+            **extent(protocol, self.images, self.limit),
             "published": [published_json(each) for each in protocol.published],
             "failures": list(self.failures),
             "bundled": None if self.bundled is None else list(self.bundled),
-            "images": [{"name": name, **_numbers(scores)} for name, scores in self.images],
+            "images": [{"name": name, **numbers(scores)} for name, scores in self.images],
             "provenance": dict(self.provenance),
         }
 
     def write(self, folder: Path) -> None:
         """Writes results.json and images.csv."""
-        write_json(folder / "results.json", self.as_json())
+        write_json(folder / RESULTS, self.as_json())
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(("name", *Scores._fields))
@@ -101,7 +114,12 @@ def published_json(published: Published) -> dict[str, Any]:
     return dataclasses.asdict(published)
 
 
-def _numbers(scores: Scores | None) -> dict[str, Any]:
+def extent(protocol: Protocol, images: Sequence[Any], limit: int | None) -> dict[str, Any]:
+    """How many pictures there are, how many the data set has, and how many were asked for."""
+    return {"count": len(images), "expected_count": protocol.count, "limit": limit}
+
+
+def numbers(scores: Scores | None) -> dict[str, Any]:
     """PSNR and SSIM; JSON has no infinity, so that is the string "Infinity"."""
     if scores is None:
         return dict.fromkeys(Scores._fields)

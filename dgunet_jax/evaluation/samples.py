@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.data.degradations import gaussian_noise
-from dgunet_jax.images.luma import luma
-from dgunet_jax.images.reading import read_rgb
+from dgunet_jax.errors import UserError
+from dgunet_jax.images.luma import grey, luma
+from dgunet_jax.images.reading import read, read_rgb
 from dgunet_jax.restoration.plan import Size
 
 
@@ -48,15 +49,25 @@ def read_pair(image: Path, target: Path) -> Degraded:
     return Degraded(to_float(read_rgb(image)), read_rgb(target))
 
 
-def read_pixels(path: Path, channels: int) -> NDArray[np.uint8]:
-    """RGB, (H, W, 3), or with one channel the full-range luma, (H, W, 1), of 8 bits."""
-    pixels = read_rgb(path)
-    return pixels if channels == 3 else luma(pixels)
+def read_restored(path: Path, channels: int) -> NDArray[np.float32]:
+    """RGB, (H, W, 3), or with one channel grey or the full-range luma, (H, W, 1), in [0, 1].
+
+    Pictures of 16 bits keep their depth.
+
+    Raises:
+      UserError: as `reading.read`, or the picture has transparent pixels.
+    """
+    picture = read(path)
+    if picture.alpha is not None and picture.alpha.min() < 2**picture.bits - 1:
+        raise UserError(f"{path}: has transparent pixels; flatten it onto a background first")
+    if channels == 1:
+        picture = grey(picture)
+    return picture.colours()[..., :channels]
 
 
 def read_clean(path: Path) -> Degraded:
     """The luma of a picture that a network samples itself."""
-    target = read_pixels(path, channels=1)
+    target = luma(read_rgb(path))
     return Degraded(to_float(target), target)
 
 

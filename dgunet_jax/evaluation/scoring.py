@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.errors import UserError, reason
 from dgunet_jax.evaluation import protocols
 from dgunet_jax.evaluation.journal import FILE, Journal
 from dgunet_jax.evaluation.measures import Scores, compare
+from dgunet_jax.evaluation.names import escaped
 from dgunet_jax.evaluation.restored import Restored, Result, Source
 from dgunet_jax.evaluation.samples import Sample
 from dgunet_jax.evaluation.showcase import Showcase
@@ -64,7 +65,8 @@ def score(
       source: who restores them.
       output: folder in which the scores are kept, and found by the next run.
       identity: all that the scores depend on besides the pictures' files; JSON values.
-      save_images: whether to write the restored pictures to images/ in it, as PNG.
+      save_images: whether to write the restored pictures to images/ in it, as PNG. What is there of
+        a picture that is scored again is removed.
 
     Returns:
       Names and scores, in the order of `samples`; one line for each picture that failed; and the
@@ -80,9 +82,11 @@ def score(
 
     def scored(result: Result) -> Scores | None:
         sample, restored = result
+        _remove(image_path(sample))  # of an earlier score
         if isinstance(restored, UserError):
             raise restored
         try:
+            restored.check()
             scores = judge.judge(restored)
         except UserError as error:
             raise UserError(f"{sample.files[0]}: {error}") from error
@@ -102,7 +106,7 @@ def score(
                 progress.say(f"{len(known)} of {len(samples)} pictures are scored already")
             for (sample, restored), scores in ahead(scored, source.each(waiting, progress.say)):
                 if isinstance(scores, UserError) or isinstance(restored, UserError):
-                    failures.append(str(scores))
+                    failures.append(escaped(scores))
                     progress.advance(f"failed {sample.name}", pixels(sample.size))
                     continue
                 journal.add(sample.name, source.files(sample), scores)
@@ -114,3 +118,15 @@ def score(
                 progress.advance(line, pixels(sample.size))
     done = [(sample.name, known[sample.name]) for sample in samples if sample.name in known]
     return done, failures, showcase
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, if there is one.
+
+    Raises:
+      UserError: it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be removed: {reason(error)}") from error

@@ -34,7 +34,8 @@ def find_blocks(folder: Path) -> list[Sample]:
     for i, j in np.ndindex(noisy.shape[:2]):
         name = f"{i + 1:02}-{j + 1:02}"
         read = functools.partial(_degraded, noisy[i, j], clean[i, j])
-        samples.append(Sample(name, noisy.shape[2:4], files, (name,), read))
+        places = name, f"{i + 1:04}_{j + 1:02}"
+        samples.append(Sample(name, noisy.shape[2:4], files, places, read))
     return samples
 
 

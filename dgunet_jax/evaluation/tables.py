@@ -29,12 +29,19 @@ def suite_rows(
     """Every data set's means, their average, and the published averages."""
     ours = [_row(folder, each.mean, each.scope()) for folder, each in evaluations]
     scope = f"{len(evaluations)} of {len(suite.members)} data sets"
+    incomplete = sum(not each.complete for _, each in evaluations)
+    scope += f", {incomplete} of them incomplete" if incomplete else ""
     return [*ours, _row("average", average, scope), *map(_published, suite.published)]
 
 
 def header(evaluation: Evaluation) -> str:
     protocol = evaluation.protocol
-    return f"{protocol.title} (protocol {protocol.name}): {protocol.describe()}"
+    return f"{protocol.title} (protocol {protocol.name}): {evaluation.description()}"
+
+
+def table(evaluation: Evaluation) -> str:
+    """A data set's table for a terminal."""
+    return text(header(evaluation), rows(evaluation))
 
 
 def text(title: str, lines: Sequence[Row]) -> str:

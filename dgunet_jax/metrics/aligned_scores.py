@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from dgunet_jax.errors import UserError
 from dgunet_jax.metrics.alignment import align
 from dgunet_jax.metrics.inputs import check_window, colour_pair
-from dgunet_jax.metrics.similarity import gaussian_taps, similarity_map
+from dgunet_jax.metrics.similarity import GAUSSIAN_SIDE, gaussian_taps, similarity_map
 
 
 class AlignedScores(NamedTuple):
@@ -45,15 +45,14 @@ def aligned_scores(image: ArrayLike, target: ArrayLike) -> AlignedScores:
     deblurring algorithms", ECCV 2020.
     """
     image, target = colour_pair("the score of RealBlur", image, target)
-    taps = gaussian_taps()
-    check_window("SSIM (RealBlur)", image.shape, len(taps))
+    check_window("SSIM (RealBlur)", image.shape, GAUSSIAN_SIDE)
     aligned = align(image, target)
-    reach = len(taps) // 2
+    reach = GAUSSIAN_SIDE // 2
     inner = aligned.mask[reach:-reach, reach:-reach]
     if not inner.any():
         raise UserError("a picture has nothing in common with its target once they are aligned")
     error = np.mean(np.square(aligned.image - aligned.target)[aligned.mask])
-    similarity = similarity_map(aligned.image, aligned.target, taps, 1.0)
+    similarity = similarity_map(aligned.image, aligned.target, gaussian_taps(), 1.0)
     return AlignedScores(
         psnr=math.inf if error == 0 else float(-10 * np.log10(error)),
         ssim=float(np.mean(similarity[inner])),

@@ -1,6 +1,7 @@
 """Registration of a restored picture with its target, as the RealBlur benchmark defines it."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +29,21 @@ class Aligned:
     mask: NDArray[np.bool_]
 
 
+def opencv() -> Any:
+    """OpenCV, which is not needed for anything else.
+
+    Raises:
+      UserError: it is not installed.
+    """
+    try:
+        import cv2
+    except ImportError:
+        raise UserError(
+            "scores of RealBlur need OpenCV: pip install opencv-python-headless"
+        ) from None
+    return cv2
+
+
 def align(image: ArrayLike, target: ArrayLike) -> Aligned:
     """Fits brightness and a homography of a restored picture to its target.
 
@@ -50,12 +66,7 @@ def align(image: ArrayLike, target: ArrayLike) -> Aligned:
     "Parametric image alignment using enhanced correlation coefficient maximization", IEEE Trans.
     PAMI 30(10), 2008.
     """
-    try:
-        import cv2
-    except ImportError:
-        raise UserError(
-            "scores of RealBlur need OpenCV: pip install 'dgunet_jax[realblur]'"
-        ) from None
+    cv2 = opencv()
     image, target = colour_pair("the alignment of RealBlur", image, target)
     # OpenCV registers and warps float32.
     restored, wanted = (array.astype(np.float32) / np.float32(255) for array in (image, target))

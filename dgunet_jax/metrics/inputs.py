@@ -18,8 +18,7 @@ def colour_pair(
       UserError: they are not; it names the metric.
     """
     image, target = _uint8_pair(metric, image, target)
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise UserError(f"{metric} needs RGB images (H, W, 3); got {image.shape}")
+    check_colours(metric, image.shape)
     return image, target
 
 
@@ -45,6 +44,12 @@ def check_shapes(metric: str, shape: tuple[int, ...], other: tuple[int, ...]) ->
         raise UserError(f"{metric} of shapes {shape} and {other}: they must be equal")
     if 0 in shape:
         raise UserError(f"{metric} of shape {shape}: there must be at least one element")
+
+
+def check_colours(metric: str, shape: tuple[int, ...]) -> None:
+    """Raises UserError, naming the metric, unless the shape is (H, W, 3)."""
+    if len(shape) != 3 or shape[2] != 3:
+        raise UserError(f"{metric} needs RGB images (H, W, 3); got {shape}")
 
 
 def check_peak(metric: str, peak: float) -> None:

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
+GAUSSIAN_SIDE = 11  # pixels, of the window
+
 _K1, _K2 = 0.01, 0.03
 # What a band of this many rows needs stays in a processor's cache, however large the picture is.
 _BAND_ROWS = 64
@@ -11,7 +13,8 @@ _BAND_ROWS = 64
 
 def gaussian_taps() -> NDArray[np.float64]:
     """The 11 taps of a Gaussian with σ = 1.5, normalised to sum 1."""
-    taps = np.exp(-np.square(np.arange(-5, 6)) / (2 * 1.5**2))
+    reach = GAUSSIAN_SIDE // 2
+    taps = np.exp(-np.square(np.arange(-reach, reach + 1)) / (2 * 1.5**2))
     return taps / taps.sum()
 
 

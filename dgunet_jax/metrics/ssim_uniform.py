@@ -9,7 +9,7 @@ from dgunet_jax.errors import UserError
 from dgunet_jax.metrics.inputs import check_scale, check_shapes, check_window
 from dgunet_jax.metrics.similarity import similarity_map
 
-_SIDE = 7
+SIDE = 7  # pixels, of the window
 
 
 def ssim_uniform(image: ArrayLike, target: ArrayLike, peak: float) -> float:
@@ -42,11 +42,11 @@ def ssim_uniform(image: ArrayLike, target: ArrayLike, peak: float) -> float:
     check_scale("SSIM (uniform)", image.dtype, target.dtype, peak)
     if image.ndim not in (2, 3):
         raise UserError(f"SSIM (uniform) needs (H, W) or (H, W, C); got {image.shape}")
-    check_window("SSIM (uniform)", image.shape, _SIDE)
+    check_window("SSIM (uniform)", image.shape, SIDE)
     if not (np.isfinite(image).all() and np.isfinite(target).all()):
         return math.nan
     if image.ndim == 2:
         image, target = image[..., None], target[..., None]
-    taps, weights = np.full(_SIDE, 1 / _SIDE), _SIDE**2
+    taps, weights = np.full(SIDE, 1 / SIDE), SIDE**2
     scale = weights / (weights - 1)
     return float(np.mean(similarity_map(image, target, taps, peak, covariance_scale=scale)))

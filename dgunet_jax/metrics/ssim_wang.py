@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dgunet_jax.metrics.inputs import check_window, grey_pair
-from dgunet_jax.metrics.similarity import gaussian_taps, similarity_map
+from dgunet_jax.metrics.similarity import GAUSSIAN_SIDE, gaussian_taps, similarity_map
 
 
 def ssim_wang(image: ArrayLike, target: ArrayLike) -> float:
@@ -27,6 +27,5 @@ def ssim_wang(image: ArrayLike, target: ArrayLike) -> float:
     error visibility to structural similarity", IEEE Trans. Image Processing 13(4), 2004.
     """
     image, target = grey_pair("SSIM (Wang)", image, target)
-    taps = gaussian_taps()
-    check_window("SSIM (Wang)", image.shape, len(taps))
-    return float(np.mean(similarity_map(image, target, taps, 255)))
+    check_window("SSIM (Wang)", image.shape, GAUSSIAN_SIDE)
+    return float(np.mean(similarity_map(image, target, gaussian_taps(), 255)))

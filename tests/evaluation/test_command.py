@@ -1,26 +1,37 @@
 """`dgunet evaluate` on small data sets."""
 
 import csv
+import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 import dgunet_jax
-from dgunet_jax import Restorer
+from dgunet_jax import Restorer, UserError
 from dgunet_jax.cli import main
-from dgunet_jax.evaluation import scoring
+from dgunet_jax.evaluation import restoring, scoring
+from dgunet_jax.evaluation.dnd import Submission
 from dgunet_jax.evaluation.measures import compare
-from dgunet_jax.evaluation.protocols import PROTOCOLS
-from dgunet_jax.evaluation.samples import to_float
+from dgunet_jax.evaluation.protocols import PROTOCOLS, SUITES
+from dgunet_jax.evaluation.restored import Restored
+from dgunet_jax.evaluation.restoring import Restoring
+from dgunet_jax.evaluation.samples import Degraded, Sample, to_float
+from dgunet_jax.evaluation.scoring import Comparison
 from dgunet_jax.images.reading import read
 from dgunet_jax.lock import locked
+from dgunet_jax.provenance import versions
+from tests.choices import make
+from tests.evaluation.disk import full_disk
 from tests.evaluation.folders import clean, degraded, pairs, save
 from tests.small import network
 
@@ -110,6 +121,75 @@ def test_pictures_that_are_restored_already(evaluate):
     assert "DGUNet+, published    33.17   0.963" in said
 
 
+def test_a_sequence_without_targets_is_named_and_the_rest_is_scored(evaluate):
+    for sequence in ("a", "b"):
+        pairs(Path("data/test", sequence), 1, ("blur", "sharp"))
+    shutil.rmtree("data/test/b/sharp")
+    save(Path("done/a-0.png"), degraded(0, 3))
+    line = "error: data/test/b/blur/0.png: has no target in data/test/b/sharp"
+    status, said, warned = evaluate("--dataset", "gopro", "--data", "data", "--restored", "done")
+    assert (status, errors(warned)) == (2, [line])
+    assert "1 of the 1111 pictures, 1 failed" in said
+    status, said, warned = evaluate("--dataset", "gopro", "--data", "data", "--check")
+    assert (status, errors(warned)[0]) == (2, line)
+    assert "1 picture that can be scored" in said
+
+
+@pytest.mark.parametrize("how", [["--check"], ["--restored", "data/input"]])
+def test_a_folder_that_holds_too_much_or_nothing_is_told(evaluate, how):
+    pairs(Path("data"), 16)
+    words = ["--dataset", "lol", "--data", "data", *how]
+    status, said, warned = evaluate(*words)
+    assert (status, said) == (2, "")
+    (error,) = errors(warned)
+    assert "data: holds 16 pictures, but LOL test has 15; name the folder that" in error
+    shutil.rmtree("data")
+    for kind in ("input", "target"):
+        Path("data", kind).mkdir(parents=True)
+    status, said, warned = evaluate(*words)
+    assert (status, said) == (2, "")
+    (error,) = errors(warned)
+    assert "data: holds no pictures" in error
+    assert not Path("out").exists()
+
+
+def test_of_many_bad_pictures_ten_are_named(evaluate):
+    pairs(Path("data"), 13)
+    shutil.rmtree("data/target")
+    Path("data/target").mkdir()
+    status, _, warned = evaluate("--protocol", "rgb", "--data", "data", "--restored", "data/input")
+    assert status == 2
+    (error,) = errors(warned)
+    assert error.startswith("error: data: nothing can be scored; pictures that failed (13): ")
+    assert error.count("has no target") == 10
+    assert error.endswith(" and 3 more")
+
+
+def test_names_of_any_bytes_are_told_and_the_rest_is_scored(checkpoint, tmp_path):
+    """In a process of its own, whose streams take nothing but UTF-8, as those of a terminal."""
+    bad = [os.fsdecode(each) for each in (b"b\xfcd", b"\xe4.png", b"r\xe9adme.txt", b"m\xf6")]
+    data = pairs(Path(bad[0]), 2)
+    for kind in ("input", "target"):
+        (data / kind / "1.png").rename(data / kind / bad[1])
+    (data / "input" / bad[2]).write_text("words")
+    network_file = shutil.copy(checkpoint, f"{bad[3]}.safetensors")
+    words = [sys.executable, "-m", "dgunet_jax.cli", "evaluate", "--protocol", "rgb"]
+    words += ["--data", f"{data}", "--output", "out"]
+    environment = os.environ | {"PYTHONPATH": str(Path(dgunet_jax.__file__).parents[1])}
+    environment["PYTHONIOENCODING"] = "utf-8:strict"
+    line = "error: b\\xfcd/input/\\xe4.png: its name is not UTF-8; rename it\n"
+    for more in (["--checkpoint", network_file], ["--check"]):
+        done = subprocess.run([*words, *more], env=environment, capture_output=True)
+        assert done.returncode == 2
+        warned = done.stderr.decode()
+        assert line in warned
+        assert "left out, not a picture: b\\xfcd/input/r\\xe9adme.txt" in warned
+        assert "Traceback" not in warned
+    assert "m\\xf6.safetensors" in Path("out/report.html").read_text()
+    assert [each["name"] for each in results()["images"]] == ["0"]
+    assert Path("out/images.csv").read_text().count("\n") == 2
+
+
 def test_equal_pictures_are_valid_json(evaluate):
     pairs(Path("data"), 2)
     assert evaluate("--protocol", "luma", "--data", "data", "--restored", "data/target")[0] == 0
@@ -187,6 +267,89 @@ def test_a_limit_takes_the_first_and_the_rest_may_follow(evaluate):
     assert len(results()["images"]) == 4
 
 
+def test_pictures_are_those_of_the_scores(evaluate):
+    pairs(Path("data"), 2)
+    shutil.copytree("data/input", "done")
+    arguments = ["--protocol", "rgb", "--data", "data", "--restored", "done"]
+    assert evaluate(*arguments, "--save-images")[0] == 0
+    save(Path("done/1.png"), degraded(1, 3))
+    assert evaluate(*arguments)[0] == 0
+    assert [path.name for path in Path("out/images").iterdir()] == ["0.png"]
+    assert evaluate(*arguments, "--save-images")[0] == 0
+    np.testing.assert_array_equal(read("out/images/1.png").pixels, degraded(1, 3))
+    Path("out/images/1.png").unlink()
+    Path("out/images/1.png").mkdir()
+    Path("done/1.png").touch()
+    status, _, warned = evaluate(*arguments)
+    assert status == 2
+    assert errors(warned)[0].startswith("error: out/images/1.png: cannot be removed: ")
+
+
+@pytest.mark.parametrize("protocol", ["rgb", "dnd"])
+def test_a_network_that_gives_no_numbers_is_told(tmp_path, protocol):
+    image = to_float(degraded(0))
+    image[2:4, 3, 0] = np.nan, np.inf
+    sample = Sample("x", image.shape[:2], (tmp_path,), (), lambda: Degraded(image, clean(0)))
+
+    class Source:
+        def files(self, sample):
+            return sample.files
+
+        def each(self, samples, say):
+            yield sample, Restored(sample, image, image, clean(0))
+
+    judge = Submission(tmp_path) if protocol == "dnd" else Comparison(PROTOCOLS[protocol])
+    done, failures, _ = scoring.score(judge, [sample], Source(), tmp_path, {}, save_images=False)
+    assert done == []
+    line = "the restored picture of x has 2 values that are not finite"
+    assert failures == [f"{tmp_path}: {line}"]
+
+
+def test_a_full_disk_ends_it_in_one_line(evaluate):
+    pairs(Path("data"), 2)
+    words = ["--protocol", "rgb", "--data", "data", "--restored", "data/input"]
+    assert evaluate(*words, output="whole")[0] == 0
+    header = Path("whole/scores.jsonl").read_bytes().splitlines()[0]
+    with full_disk(len(header) + 9):
+        status, _, warned = evaluate(*words)
+    assert status == 2
+    assert warned == "error: out/scores.jsonl: cannot be written: File too large\n"
+    assert evaluate(*words)[0] == 0
+
+
+def test_missing_opencv_is_told_once(evaluate, checkpoint, monkeypatch):
+    pairs(Path("data"), 2)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert "opencv" not in versions()
+    for how in (["--restored", "data/input"], ["--checkpoint", checkpoint]):
+        status, said, warned = evaluate("--dataset", "realblur_j", "--data", "data", *how)
+        assert (status, said) == (2, "")
+        assert warned == (
+            "error: scores of RealBlur need OpenCV: pip install opencv-python-headless\n"
+        )
+    assert not Path("out").exists()
+
+
+def test_opencv_is_known_by_its_own_version(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", types.SimpleNamespace(__version__="9.8.7-any"))
+    assert versions()["opencv"] == "9.8.7-any"
+
+
+def test_devices_are_those_that_restore(evaluate, checkpoint):
+    pairs(Path("data"), 1)
+    words = ["--protocol", "rgb", "--data", "data"]
+    assert evaluate(*words, "--checkpoint", checkpoint)[0] == 0
+    assert results()["provenance"]["devices"] == [str(jax.devices()[0])]
+    assert evaluate(*words, "--restored", "data/input", output="other")[0] == 0
+    assert results("other")["provenance"]["devices"] == []
+
+
+def test_what_a_protocol_says_of_padding_holds(checkpoint):
+    other = dataclasses.replace(PROTOCOLS["rgb"], padding=16)
+    with pytest.raises(UserError, match="pads pictures to multiples of 8; pairs of pictures, in "):
+        Restoring(checkpoint).check(other)
+
+
 def test_noise_is_added_to_clean_pictures(evaluate, checkpoint):
     for i in range(2):
         save(Path("data", f"{i}.png"), clean(i))
@@ -226,7 +389,99 @@ def test_a_suite_averages_its_data_sets(evaluate):
     )
     assert status == 2
     assert errors(warned) == ["error: data/Test2800: no such folder"]
-    assert results("less")["mean"] is None
+    less = results("less")
+    assert less["mean"] is None
+    nothing = {"psnr": None, "ssim": None, "count": 0, "expected_count": 2800, "limit": None}
+    assert less["members"]["Test2800"] == nothing
+    assert less["members"]["Test100"].items() >= {"count": 2, "expected_count": 98}.items()
+    assert re.search(r"\naverage .* 4 of 5 data sets, 4 of them incomplete\n", said)
+    made = less["provenance"]
+    assert made["restored"] == str(Path("done").resolve())
+    assert made["versions"]["dgunet_jax"] == dgunet_jax.__version__
+
+
+def test_a_suite_without_any_scores_is_written(evaluate):
+    Path("data").mkdir()
+    for name in ("one", "one"):  # again, over the first
+        status, _, warned = evaluate(
+            "--dataset", "derain", "--data", "data", "--restored", "done", output=name
+        )
+        assert status == 2
+        assert len(errors(warned)) == 5
+        assert results("one")["mean"] is None
+        assert len(results("one")["failures"]) == 5
+
+
+def test_a_suite_of_equal_pictures_is_valid_json(evaluate):
+    for name, _ in SUITES["derain"].members:
+        pairs(Path("data", name), 1)
+        shutil.copytree(Path("data", name, "target"), Path("done", name))
+    assert evaluate("--dataset", "derain", "--data", "data", "--restored", "done")[0] == 0
+    assert results()["mean"] == {"psnr": "Infinity", "ssim": 1}
+
+
+def test_a_suite_reads_its_checkpoint_once(evaluate, checkpoint, monkeypatch):
+    for name, _ in SUITES["derain"].members:
+        pairs(Path("data", name), 1)
+    calls = []
+
+    def counted(*words):
+        calls.append(words)
+        return load(*words)
+
+    load = restoring.load
+    monkeypatch.setattr(restoring, "load", counted)
+    words = ["--dataset", "derain", "--data", "data"]
+    assert evaluate(*words, "--checkpoint", checkpoint, "--limit", "1")[0] == 0
+    assert len(calls) == 1
+    made, sha256 = results()["provenance"], hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert made["checkpoint_sha256"] == sha256
+    assert made["checkpoint"] == str(checkpoint)
+    assert {each["limit"] for each in results()["members"].values()} == {1}
+    # One that cannot be used, and one of another task.
+    dgunet_jax.save("sensing.safetensors", *make("sensing", num_stages=2, width=4, growth=2))
+    for path, message in (
+        ("gone.pth", "gone.pth: there is no such file"),
+        ("sensing.safetensors", "sensing.safetensors: takes 103 measurements"),
+    ):
+        status, said, warned = evaluate(*words, "--checkpoint", path, output="other")
+        assert (status, said) == (2, "")
+        (error,) = errors(warned)
+        assert message in error
+        assert not Path("other").exists()
+
+
+def test_one_folder_is_for_one_evaluation(evaluate):
+    for name, _ in SUITES["derain"].members:
+        pairs(Path("data", name), 1)
+        shutil.copytree(Path("data", name, "input"), Path("done", name))
+    suite = ["--dataset", "derain", "--data", "data"]
+    single = ["--protocol", "rgb", "--data", "data/Rain100L", "--restored", "done/Rain100L"]
+
+    def refused(*words, output):
+        before = {path: path.read_bytes() for path in Path(output).rglob("*.*") if path.is_file()}
+        status, said, warned = evaluate(*words, output=output)
+        (error,) = errors(warned)
+        assert (status, said) == (2, "")
+        assert before == {path: path.read_bytes() for path in before}
+        return error
+
+    def holds(output, why=""):
+        return f"error: {output}: holds another evaluation{why}; choose another --output"
+
+    assert evaluate(*single, output="single")[0] == 0
+    assert refused(*suite, "--restored", "done", output="single") == holds("single")
+    assert evaluate(*suite, "--restored", "done", output="suite")[0] == 0
+    assert refused(*single, output="suite") == holds("suite")
+    shutil.copytree("done", "again")
+    why = f" (restored {Path('done').resolve()}, now {Path('again').resolve()})"
+    assert refused(*suite, "--restored", "again", output="suite") == holds("suite", why)
+    error = refused("--dataset", "five", *suite[2:], "--restored", "done", output="suite")
+    assert error == holds("suite", " (protocol derain, now five)")
+    with locked(Path("suite")):
+        error = refused(*suite, "--restored", "done", output="suite")
+    assert error.startswith("error: suite: another run is using it")
+    assert evaluate(*suite, "--restored", "done", output="suite")[0] == 0
 
 
 def test_check_says_what_is_missing(evaluate, capsys):
@@ -258,6 +513,21 @@ def test_check_says_what_is_missing(evaluate, capsys):
             ["--protocol", "rgb", "--restored", "data/input", "--self-ensemble"],
             "--self-ensemble: is for a checkpoint",
         ),
+        *(
+            (["--protocol", "rgb", *how, *option], f"{option[0]}: is for {why}")
+            for how, why in ((["--restored", "data/input"], "a checkpoint"), (["--check"], "scori"))
+            for option in (
+                ["--memory", "6G"],
+                ["--no-cache"],
+                ["--mesh", "batch=1"],
+                ["--tile", "64"],
+                ["--dtype", "float32"],
+                ["--num-stages", "2"],
+            )
+        ),
+        (["--protocol", "rgb", "--check", "--limit", "1"], "--limit: is for scoring; --check"),
+        (["--protocol", "rgb", "--check", "--save-images"], "--save-images: is for scoring"),
+        (["--protocol", "rgb", "--check", "--no-self-ensemble"], "--self-ensemble: is for"),
         (["--protocol", "rgb", "--restored", "data/input", "--output", "data/out"], "must not be"),
         (["--protocol", "rgb", "--data", "gone", "--restored", "data/input"], "gone: no such"),
     ],

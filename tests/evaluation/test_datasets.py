@@ -1,11 +1,17 @@
 """Data sets are found as they are published, and what is wrong with them is named."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from dgunet_jax import UserError
 from dgunet_jax.evaluation.datasets import find
+from dgunet_jax.evaluation.measures import SMALLEST
 from dgunet_jax.evaluation.protocols import PROTOCOLS
+from dgunet_jax.images.picture import Picture
+from dgunet_jax.images.writing import write
 from tests.evaluation.folders import SIZE, clean, degraded, pairs, save
 
 RGB = PROTOCOLS["rgb"]
@@ -52,6 +58,33 @@ def test_gopro_as_published(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("lacking", "left", "why"),
+    [("sharp", "blur", "has no target in"), ("blur", "sharp", "has no input in")],
+)
+def test_a_sequence_that_lacks_a_folder_is_named(tmp_path, lacking, left, why):
+    for sequence in "abc":
+        pairs(tmp_path / sequence, 2, ("blur", "sharp"))
+    for path in (tmp_path / "b" / lacking).iterdir():
+        path.unlink()
+    (tmp_path / "b" / lacking).rmdir()
+    save(tmp_path / "other" / "0.png", clean(0))
+    found = find(PROTOCOLS["gopro"], tmp_path)
+    assert names(found) == ["a-0", "a-1", "c-0", "c-1"]
+    assert found.failures == [
+        f"{tmp_path}/b/{left}/{i}.png: {why} {tmp_path}/b/{lacking}" for i in range(2)
+    ]
+
+
+def test_a_data_set_without_sequences_is_not_looked_for_in_the_folders_of_others(tmp_path):
+    for name in ("Rain100L", "Rain100H"):
+        pairs(tmp_path / name, 2)
+    with pytest.raises(UserError, match="holds no pairs; they lie in"):
+        find(PROTOCOLS["rain100l"], tmp_path)
+    assert names(find(PROTOCOLS["rain100l"], tmp_path / "Rain100L")) == ["0", "1"]
+    assert len(find(RGB, tmp_path).samples) == 4
+
+
 def test_several_hazy_pictures_have_one_target(tmp_path):
     save(tmp_path / "gt" / "0001.png", clean(1))
     save(tmp_path / "gt" / "0002_a.png", clean(2))
@@ -72,11 +105,31 @@ def test_realblur_as_its_list_says(tmp_path):
         lines.append(f"{scene}/gt/gt_1.png {scene}/blur/blur_1.png\n")
     lines.append("RealBlur-J_ECC/scene000/gt/gt_1.png RealBlur-J_ECC/scene009/blur/blur_1.png\n")
     (tmp_path / "RealBlur_J_test_list.txt").write_text("".join(lines))
+    # They may lie together.
+    (tmp_path / "RealBlur_R_test_list.txt").write_text(lines[1].replace("-J_", "-R_"))
     found = find(PROTOCOLS["realblur_j"], tmp_path)
     assert names(found) == ["scene000-blur_1", "scene001-blur_1"]
     np.testing.assert_array_equal(found.samples[1].read().target, clean(1))
     (failure,) = found.failures
     assert "scene009/blur/blur_1.png: no such file (of RealBlur_J_test_list.txt)" in failure
+    (failure,) = find(PROTOCOLS["realblur_r"], tmp_path).failures
+    assert "RealBlur-R_ECC/scene001/" in failure
+    assert "no such file (of RealBlur_R_test_list.txt)" in failure
+
+
+def test_realblur_without_its_list_is_pairs(tmp_path):
+    (tmp_path / "RealBlur_R_test_list.txt").write_text("a.png b.png")
+    with pytest.raises(UserError, match=r"holds neither RealBlur_J_test_list\.txt nor pairs; they"):
+        find(PROTOCOLS["realblur_j"], tmp_path)
+    pairs(tmp_path, 2, ("blur", "sharp"))
+    assert names(find(PROTOCOLS["realblur_j"], tmp_path)) == ["0", "1"]
+
+
+def test_a_list_of_the_users_own_means_nothing(tmp_path):
+    pairs(tmp_path, 2)
+    (tmp_path / "my_test_list.txt").write_text("one.png two.png")
+    found = find(RGB, tmp_path)
+    assert (names(found), found.failures) == (["0", "1"], [])
 
 
 def test_hide_as_published(tmp_path):
@@ -91,6 +144,11 @@ def test_hide_as_published(tmp_path):
     assert found.failures == [
         f"{tmp_path}/test/test-close-ups/alone.png: has no target in {tmp_path}/GT"
     ]
+
+
+def test_hide_as_pairs(tmp_path):
+    pairs(tmp_path / "test", 2)
+    assert names(find(PROTOCOLS["hide"], tmp_path)) == ["0", "1"]
 
 
 def test_what_is_wrong_is_named_and_the_rest_is_found(tmp_path):
@@ -136,7 +194,59 @@ def test_noise_is_gaussian_and_a_picture_has_the_same_every_time(tmp_path):
 def test_clean_pictures_of_a_set_that_has_noisy_ones_too(tmp_path):
     save(tmp_path / "original_png" / "1.png", clean(1))
     save(tmp_path / "noisy25" / "1.png", degraded(1))
-    assert names(find(PROTOCOLS["cbsd68_25"], tmp_path)) == ["1"]
+    (tmp_path / "original_png" / "inside").mkdir()
+    for other in ("readme.txt", "inside/1.mat", "inside/.hidden"):
+        (tmp_path / "original_png" / other).write_text("words")
+    found = find(PROTOCOLS["cbsd68_25"], tmp_path)
+    assert names(found) == ["1"]
+    others = ("inside/1.mat", "readme.txt")
+    assert found.others == [tmp_path / "original_png" / other for other in others]
+
+
+def test_more_pictures_than_there_are_is_told(tmp_path):
+    for i in range(11):
+        save(tmp_path / f"{i}.png", clean(i))
+    assert len(find(PROTOCOLS["set11_25"], tmp_path).samples) == 11
+    save(tmp_path / "again" / "0.png", clean(0))
+    with pytest.raises(UserError) as error:
+        find(PROTOCOLS["set11_25"], tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path}: holds 12 pictures, but Set11, 25 % measured has 11; name the folder that"
+        " holds only these"
+    )
+
+
+@pytest.mark.parametrize("protocol", ["rgb", "luma", "cbsd68_25", "set11_25"])
+def test_what_would_be_refused_later_is_named_at_once(tmp_path, protocol):
+    side = SMALLEST[PROTOCOLS[protocol].measure]
+    deep = Picture(clean(3).astype(np.uint16) * 257)
+    for kind in ("input", "target"):
+        save(tmp_path / kind / "0.png", clean(0)[:side, :side])
+        save(tmp_path / kind / "1.png", clean(1)[: side - 1])
+        save(tmp_path / kind / "2.png", clean(2)[:, : side - 1])
+        write(tmp_path / kind / "3.png", deep)
+    found = find(PROTOCOLS[protocol], tmp_path)
+    assert names(found) == ["0"]
+    first = tmp_path / ("input" if PROTOCOLS[protocol].layout == "sequences" else "target")
+    window = f"the measure's window needs at least {side}×{side}"
+    assert sorted(found.failures) == [
+        f"{first}/1.png: is 32×{side - 1} pixels large; {window}",
+        f"{first}/2.png: is {side - 1}×24 pixels large; {window}",
+        f"{first}/3.png: has 16 bits per channel; only 8 are scored",
+    ]
+
+
+def test_names_that_are_not_utf_8_are_told(tmp_path):
+    pairs(tmp_path, 2)
+    for kind in ("input", "target"):
+        bad = Path(os.fsdecode(f"{tmp_path}/{kind}/".encode() + b"b\xfcd.png"))
+        (tmp_path / kind / "1.png").rename(bad)
+    found = find(RGB, tmp_path)
+    assert names(found) == ["0"]
+    assert found.failures == [f"{tmp_path}/input/b\\xfcd.png: its name is not UTF-8; rename it"]
+    bad.unlink()
+    (failure,) = find(RGB, tmp_path).failures
+    assert failure == f"{tmp_path}/input/b\\xfcd.png: has no target in {tmp_path}/target"
 
 
 def test_two_pictures_of_one_name(tmp_path):
@@ -152,5 +262,8 @@ def test_folders_that_hold_nothing_of_the_kind(tmp_path):
         find(RGB, tmp_path / "gone")
     with pytest.raises(UserError, match=r"holds no pairs; they lie in input/ and target/, blur/"):
         find(RGB, tmp_path)
-    with pytest.raises(UserError, match="holds no pictures"):
-        find(PROTOCOLS["cbsd68_25"], tmp_path)
+    for kind in ("input", "target"):
+        (tmp_path / kind).mkdir()
+    for protocol in (RGB, PROTOCOLS["cbsd68_25"]):
+        with pytest.raises(UserError, match="holds no pictures"):
+            find(protocol, tmp_path)

@@ -83,7 +83,8 @@ def evaluate(tmp_path, folder, model, capsys):
         given = ["--dataset", "dnd", "--data", f"{folder}", "--output", f"{tmp_path}/out"]
         if "--restored" not in words:
             given += ["--checkpoint", f"{tmp_path}/model.safetensors", "--no-self-ensemble"]
-        status = main(["evaluate", *given, "--no-cache", *map(str, words)])
+            given += ["--no-cache"]
+        status = main(["evaluate", *given, *map(str, words)])
         said = capsys.readouterr()
         return status, said.out, said.err
 
@@ -163,6 +164,30 @@ def test_an_interrupted_run_goes_on(evaluate, tmp_path, monkeypatch):
     again = bundled(tmp_path / "out/bundled/0002.mat")["Idenoised"]
     for a, b in zip(again[0], first["0002.mat"][0], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_boxes_that_are_denoised_again_take_their_old_places(evaluate, tmp_path):
+    for i in range(6):
+        save(tmp_path / "done" / f"{i // 3 + 1:04}_{i % 3 + 1:02}.png", clean(i))
+    assert evaluate("--restored", tmp_path / "done")[0] == 0
+    first = tmp_path / "out/bundled/0001.mat"
+    untouched = (tmp_path / "out/bundled/0002.mat").read_bytes()
+    for i in (1, 0):
+        save(tmp_path / "done" / f"0001_{i + 1:02}.png", clean(i + 8))
+        status, _, warned = evaluate("--restored", tmp_path / "done")
+        assert status == 0
+        assert "5 of 6 pictures are scored already" in warned
+        expected = [clean(8) if i == 0 else clean(0), clean(9), clean(2)]
+        for found, box in zip(bundled(first)["Idenoised"][0], expected, strict=True):
+            np.testing.assert_array_equal(np.rint(255 * found), box)
+        assert not list((tmp_path / "out/crops").iterdir())
+    assert (tmp_path / "out/bundled/0002.mat").read_bytes() == untouched
+    # A file of another number of boxes is not that of this data set.
+    write_image(first, "5", "Idenoised", np.zeros((2, 2)))
+    save(tmp_path / "done/0001_02.png", clean(3))
+    status, _, warned = evaluate("--restored", tmp_path / "done")
+    assert status == 2
+    assert "0001.mat: holds 4 boxes; the picture has 3; remove it" in warned
 
 
 def test_boxes_that_are_restored_already(evaluate, tmp_path):

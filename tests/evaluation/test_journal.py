@@ -1,5 +1,7 @@
 """Scores are on the disk at once, and only those that still hold are taken from there."""
 
+import contextlib
+import gc
 import math
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from dgunet_jax import UserError
 from dgunet_jax.evaluation.journal import Journal
 from dgunet_jax.evaluation.measures import Scores
+from tests.evaluation.disk import full_disk
 
 IDENTITY = {"protocol": "rgb", "checkpoint_sha256": "ab", "tile": None}
 
@@ -85,6 +88,37 @@ def test_another_evaluation_is_refused(path, files):
         f"{path.parent}: holds another evaluation (checkpoint_sha256 ab, now cd);"
         " choose another --output"
     )
+
+
+def test_what_the_file_says_beside_is_told(path):
+    Journal(path, IDENTITY | {"noise": 3}).close()
+    with pytest.raises(UserError, match=r"holds another evaluation \(noise 3, now None\); choose"):
+        Journal(path, IDENTITY)
+
+
+@pytest.mark.parametrize("first", ["[]", "3", "null", '"words"'])
+def test_a_first_line_of_another_kind_is_damage(path, first):
+    path.write_text(f"{first}\n")
+    with pytest.raises(UserError, match=r"scores\.jsonl: is damaged"):
+        Journal(path, IDENTITY)
+
+
+def test_a_full_disk_is_one_line(path, files):
+    journal = Journal(path, IDENTITY)
+    before = path.read_bytes()
+    line = r"scores\.jsonl: cannot be written: File too large"
+    with (
+        full_disk(len(before) + 5),
+        pytest.raises(UserError, match=line),
+        contextlib.closing(journal),
+    ):
+        journal.add("a", files, Scores(1, 1))
+    Journal(path, IDENTITY).close()
+    assert path.read_bytes() == before
+    path.unlink()
+    with full_disk(5), pytest.raises(UserError, match=line):
+        Journal(path, IDENTITY)
+    gc.collect()  # nothing is left that would write when it is forgotten
 
 
 LINES = [b"words\n", b"[]\n", b'{"name": "a"}\n', b'{"name": "a", "psnr": "1"}\n', b"\xff\n"]

@@ -11,6 +11,8 @@ from dgunet_jax.evaluation.measures import compare
 from dgunet_jax.evaluation.protocols import DATASETS, GENERIC, PROTOCOLS, SUITES, protocols
 from dgunet_jax.evaluation.samples import to_float
 from dgunet_jax.images.luma import luma
+from dgunet_jax.metrics.psnr import psnr
+from dgunet_jax.metrics.ssim_volume import ssim_volume
 from tests.evaluation.folders import clean, degraded
 from tests.metrics.degraded import recorded
 
@@ -28,14 +30,14 @@ SCORES = {
 
 @pytest.mark.parametrize("name", SCORES)
 def test_golden_numbers(name):
-    psnr, ssim = SCORES[name]
-    pair = next(iter(recorded(psnr).values()))
+    ratio, ssim = SCORES[name]
+    pair = next(iter(recorded(ratio).values()))
     image, target = pair.pair
     if PROTOCOLS[name].channels == 1:
         image, target = luma(image), luma(target)
     found = compare(PROTOCOLS[name], to_float(image), target)
     tolerances = (2e-2, 1e-3) if name.startswith("realblur") else (1e-4, 1e-4)
-    for value, score, tolerance in zip(found, (psnr, ssim), tolerances, strict=True):
+    for value, score, tolerance in zip(found, (ratio, ssim), tolerances, strict=True):
         assert value == pytest.approx(pair.scores[score], abs=tolerance)
 
 
@@ -46,11 +48,19 @@ def test_rounding_is_what_the_protocol_says(name):
     protocol = PROTOCOLS[name]
     target = clean(0)
     near = to_float(target) + np.float32(0.4 / 255)  # rounds to the target
-    psnr, ssim = compare(protocol, near, target)
+    found, ssim = compare(protocol, near, target)
     if protocol.rounded:
-        assert (psnr, ssim) == (math.inf, 1)
+        assert (found, ssim) == (math.inf, 1)
     else:
-        assert psnr == pytest.approx(20 * math.log10(255 / 0.4), abs=0.01)
+        assert found == pytest.approx(20 * math.log10(255 / 0.4), abs=0.01)
+        assert ssim < 1
+
+
+def test_sidd_is_scored_unrounded():
+    image, target = to_float(degraded(1)) + np.float32(0.3 / 255), clean(1)
+    pair = 255 * image.astype(np.float64).clip(0, 1), target.astype(np.float64)
+    expected = psnr(*pair, peak=255), ssim_volume(*pair, peak=255)
+    assert compare(PROTOCOLS["sidd"], image, target) == expected
 
 
 @pytest.mark.parametrize("name", [name for name in PROTOCOLS if name != "dnd"])
@@ -81,6 +91,8 @@ def test_every_protocol_is_complete():
         assert degraded == (protocol.layout == "clean")
         assert (protocol.padding == 32) == (protocol.channels == 1) == (protocol.measure == "grey")
         assert (protocol.measure == "server") == (protocol.layout == "dnd")
+        assert (protocol.list_file is None) == (protocol.layout != "listed")
+        assert protocol.rounded or protocol.measure not in ("luma", "aligned")
     assert {name for name, each in PROTOCOLS.items() if each.self_ensemble} == {"sidd", "dnd"}
     rows = {name: PROTOCOLS[f"set11_{name}"].measurements for name in (1, 4, 10, 25, 50)}
     assert rows == {1: 11, 4: 41, 10: 103, 25: 256, 50: 512}

@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from dgunet_jax.cli import main
-from dgunet_jax.evaluation.figures import error_map
+from dgunet_jax.evaluation.figures import error_map, figures
 from dgunet_jax.evaluation.measures import compare
 from dgunet_jax.evaluation.protocols import PROTOCOLS
-from dgunet_jax.evaluation.samples import to_float
+from dgunet_jax.evaluation.restored import Restored
+from dgunet_jax.evaluation.samples import Degraded, Sample, to_float
 from dgunet_jax.evaluation.showcase import extremes
 from tests.evaluation.folders import clean, degraded, pairs, save
 
@@ -112,6 +113,14 @@ def test_large_pictures_are_shrunk_and_stay_in_the_page(tmp_path):
     sources = re.findall(r'src="([^"]+)"', (tmp_path / "out/report.html").read_text())
     assert len(sources) == 4
     assert _decoded(sources[0]).shape == (19, 960, 3)
+
+
+@pytest.mark.parametrize("size", [(16, 32000), (32000, 7)])
+def test_however_narrow_a_picture_is_it_is_shown(size):
+    zeros = np.zeros((*size, 3), np.float32)
+    sample = Sample("x", size, (), (), lambda: Degraded(zeros, None))
+    shown = dict(figures(Restored(sample, zeros, zeros, None)))
+    assert sorted(_decoded(shown["restored"]).shape) == [1, 3, 960]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 6, 9])

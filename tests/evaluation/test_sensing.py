@@ -10,6 +10,8 @@ import dgunet_jax
 from dgunet_jax import Restorer
 from dgunet_jax.cli import main
 from dgunet_jax.images.luma import luma
+from dgunet_jax.images.picture import Picture
+from dgunet_jax.images.writing import write
 from dgunet_jax.metrics.psnr import psnr
 from dgunet_jax.metrics.ssim_uniform import ssim_uniform
 from tests.choices import make
@@ -32,8 +34,8 @@ def evaluate(tmp_path, model, capsys):
     def run(*words, dataset=f"set11_{RATIO}"):
         given = ["--dataset", dataset, "--data", f"{tmp_path}/data", "--output", f"{tmp_path}/out"]
         if "--restored" not in words:
-            given += ["--checkpoint", f"{tmp_path}/model.safetensors"]
-        status = main(["evaluate", *given, "--no-cache", *map(str, words)])
+            given += ["--checkpoint", f"{tmp_path}/model.safetensors", "--no-cache"]
+        status = main(["evaluate", *given, *map(str, words)])
         said = capsys.readouterr()
         return status, said.out, said.err
 
@@ -68,6 +70,34 @@ def test_pictures_that_are_reconstructed_already(evaluate, tmp_path):
     for each, i in zip(results(tmp_path)["images"], range(2), strict=True):
         target = luma(clean(i))
         assert each["psnr"] == pytest.approx(psnr(target // 4 * 4, target, peak=255), abs=1e-4)
+
+
+def test_reconstructed_pictures_keep_their_depth(evaluate, tmp_path):
+    targets = {"colour": luma(clean(0)), "grey": luma(clean(1))}
+    values = {name: 257 * target.astype(int) - 90 for name, target in targets.items()}
+    for name, wide in values.items():
+        write(tmp_path / "done" / f"{name}.png", Picture(wide.clip(0).astype(np.uint16)))
+    status, said, _ = evaluate("--restored", tmp_path / "done")
+    assert status == 0
+    note = "clamped, not rounded; .*; restored pictures are read from files, rounded to their depth"
+    assert re.search(note, said)
+    assert re.search(note, results(tmp_path)["description"])
+    assert re.search(note, (tmp_path / "out/report.html").read_text())
+    for each in results(tmp_path)["images"]:
+        wide, target = values[each["name"]].clip(0) / 257, targets[each["name"]].astype(float)
+        assert each["psnr"] == pytest.approx(psnr(wide, target, peak=255), abs=1e-3)
+        assert each["psnr"] > 55  # of 8 bits it would be the target
+
+
+def test_reconstructed_colour_pictures_become_luma(evaluate, tmp_path):
+    for i, name in enumerate(("colour", "grey")):
+        wide = clean(i).astype(np.uint16) * 257
+        write(tmp_path / "done" / f"{name}.png", Picture(wide))
+        assert (luma(wide) != 257 * luma(clean(i)).astype(int)).any()
+    assert evaluate("--restored", tmp_path / "done")[0] == 0
+    for i, each in enumerate(results(tmp_path)["images"]):
+        pair = luma(clean(i).astype(np.uint16) * 257) / 257, luma(clean(i)).astype(float)
+        assert each["psnr"] == pytest.approx(psnr(*pair, peak=255), abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def test_every_block_is_a_picture(blocks):
 def test_blocks_that_are_restored_already(blocks, tmp_path, capsys):
     done = tmp_path / "done"
     for i in range(6):
-        save(done / f"{i // 3 + 1:02}-{i % 3 + 1:02}.png", clean(i) // 2 * 2)
+        name = f"{i // 3 + 1:02}-{i % 3 + 1:02}" if i % 2 else f"{i // 3 + 1:04}_{i % 3 + 1:02}"
+        save(done / f"{name}.png", clean(i) // 2 * 2)
     words = ["--dataset", "sidd", "--data", f"{blocks}", "--restored", f"{done}"]
     assert main(["evaluate", *words, "--output", f"{tmp_path}-out"]) == 0
     said = capsys.readouterr().out

@@ -127,5 +127,5 @@ def test_what_is_not_a_pair_of_8_bit_colour_pictures_is_refused():
 
 def test_without_opencv_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(UserError, match=r"pip install 'dgunet_jax\[realblur\]'"):
+    with pytest.raises(UserError, match="pip install opencv-python-headless"):
         aligned_scores(*small_pair())
