@@ -9,7 +9,7 @@ on each device, stages being recomputed. Time: about 10 hours on eight A100 for 
 4,744 pictures; not measured, but the 643,000 steps' work at 40 % of the 156 TFLOP/s of each.
 
 Command: python -m dgunet_jax.main --config configs/gaussian_color.py --workdir runs/gaussian \
-    --config.data.train=BSD400+WED --config.data.validation=CBSD68
+    --config.data.train=BSD400+WED --config.data.validation=CBSD68/original_png
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ def get_config(variant: str = "") -> ConfigDict:
             model=dataclasses.replace(VARIANTS[name], remat=True),
             data=DataConfig(
                 train="BSD400+WED",
-                validation="CBSD68",
+                validation="CBSD68/original_png",
                 sigma=25.0,
                 patch=128,
                 batch=16,
@@ -38,7 +38,7 @@ def get_config(variant: str = "") -> ConfigDict:
             optimizer=OptimizerConfig(
                 epochs=20,
                 schedule="published",
-                cosine_epochs=17,
+                cosine_epochs=57,
                 learning_rate=1e-4,
                 average=0.999,
                 loss="clamped_charbonnier",

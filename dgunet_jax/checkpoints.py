@@ -196,14 +196,34 @@ def read_directory(path: Path) -> tuple[DGUNetConfig, Params]:
 
 def best_of_run(workdir: Path) -> Path:
     """The directory of a run's best checkpoint; the newest one if none was evaluated."""
-    folder = workdir / RUN_FOLDER
-    steps = [step for step in folder.iterdir() if step.name.isdigit()] if folder.is_dir() else []
+    steps = steps_of_run(workdir / RUN_FOLDER)
     if not steps:
         raise UserError(f"{workdir}: is neither a checkpoint nor a run's working directory")
 
     def rank(step: Path) -> tuple[float, int]:
-        metrics = step / "metrics" / "metrics"
-        score = json.loads(metrics.read_text()).get("psnr") if metrics.exists() else None
-        return (-np.inf if score is None else score), int(step.name)
+        try:
+            return score_of(step), int(step.name)
+        except ValueError:
+            return -np.inf, int(step.name)
 
     return max(steps, key=rank)
+
+
+def steps_of_run(folder: Path) -> list[Path]:
+    """The directories of a run's checkpoints in their folder, which need not exist."""
+    if not folder.is_dir():
+        return []
+    return sorted(step for step in folder.iterdir() if step.name.isdigit() and step.is_dir())
+
+
+def score_of(step: Path) -> float:
+    """The score in dB that a checkpoint of a run is ranked by.
+
+    Raises:
+      ValueError: its file is damaged, or missing.
+    """
+    metrics = step / "metrics" / "metrics"
+    try:
+        return float(json.loads(metrics.read_text())["psnr"])
+    except (OSError, TypeError, KeyError) as error:
+        raise ValueError(f"{metrics.name}: {one_line(error)}") from error

@@ -1,11 +1,12 @@
 """python -m dgunet_jax.main --config configs/quickstart.py --workdir DIR"""
 
+import contextlib
 import faulthandler
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -52,7 +53,7 @@ def main(arguments: list[str]) -> int:
         settings = dict(_CONFIG.value or {})  # a file that failed to load says so here
     except OSError as error:
         raise UserError(f"--config cannot be used: {one_line(error)}") from error
-    if not settings or (_WORKDIR.value is None and _MODE.value != "dry_run"):
+    if not settings or not (_WORKDIR.value or _MODE.value == "dry_run"):
         raise UserError("--config and --workdir are needed")
     from dgunet_jax.compilation import use_cache
     from dgunet_jax.training import hosts
@@ -77,6 +78,9 @@ def main(arguments: list[str]) -> int:
         status = 2
     except hosts.PeerLost as error:
         print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 128 + signal.SIGINT
     except Exception:
         traceback.print_exc()
     # JAX would wait for the others, which may never come, before it lets the process end.
@@ -132,6 +136,9 @@ def run() -> None:
         print(f"error: {error}", file=sys.stderr)
         # After a save that failed Orbax's threads would tell at length what this line says.
         _end(2)
+    except KeyboardInterrupt:  # before training, or again while it saves
+        print("interrupted", file=sys.stderr)
+        _end(128 + signal.SIGINT)
 
 
 def _end(status: int) -> NoReturn:
@@ -155,6 +162,16 @@ def _without_closed_loops(hook: Callable[..., object]) -> Callable[..., object]:
     return without
 
 
+@contextlib.contextmanager
+def _argv(words: list[str]) -> Iterator[list[str]]:
+    """Words in place of the command line, where ml_collections looks for the configuration file."""
+    before, sys.argv = sys.argv, words
+    try:
+        yield words
+    finally:
+        sys.argv = before
+
+
 def _parse(arguments: list[str]) -> list[str]:
     from dgunet_jax.training.arguments import look_at
 
@@ -162,9 +179,8 @@ def _parse(arguments: list[str]) -> list[str]:
     found = look_at(words)
     _unset.extend(found.unset)
     try:
-        # ml_collections looks there for the file.
-        sys.argv = [program, *found.words]
-        return flags.FLAGS(sys.argv)
+        with _argv([program, *found.words]) as words:
+            return flags.FLAGS(words)
     except flags.Error as error:
         # ml_collections gives a traceback as the message of what a config file raises.
         last = str(error).strip().splitlines()[-1]

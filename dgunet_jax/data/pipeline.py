@@ -227,7 +227,8 @@ def _centre(image: NDArray[np.float32], size: int | None) -> NDArray[np.float32]
     if size is None:
         return image
     top, left = (max(0, side - size) // 2 for side in image.shape[:2])
-    return image[top : top + size, left : left + size]
+    # A view would keep the whole picture in memory.
+    return image[top : top + size, left : left + size].copy()
 
 
 def _unit_range(image: NDArray[np.uint8]) -> NDArray[np.float32]:

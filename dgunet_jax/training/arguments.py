@@ -53,6 +53,8 @@ def look_at(words: Sequence[str]) -> Arguments:
             name, value = setting["name"], setting["value"]
             optional = _check_name(name)
             apart = value is None and rest and rest[0].lower() == "none"
+            if name in found.unset:
+                found.unset.remove(name)  # the last one counts
             if not apart and (value or "").lower() != "none":
                 settings.append(word)
             elif optional:

@@ -75,9 +75,11 @@ class OptimizerConfig:
                 f"final_learning_rate is {self.final_learning_rate}; it must lie between 0 and"
                 f" learning_rate, {self.learning_rate}"
             )
-        if self.weight_decay < 0:
+        if not 0 <= self.weight_decay < math.inf:
             raise UserError(f"weight_decay is {self.weight_decay}; it must be at least 0")
-        if self.clip_norm is not None and self.clip_norm <= 0:
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed}; it must be at least 0 and below 2**32")
+        if self.clip_norm is not None and not self.clip_norm > 0:
             raise UserError(f"clip_norm is {self.clip_norm}; it must be above 0")
         if self.average is not None and not 0 < self.average < 1:
             raise UserError(f"average is {self.average}; it must lie between 0 and 1")
@@ -120,8 +122,8 @@ class GuardConfig:
 
     Attributes:
       most_skipped: updates left out in a row, since loss or gradient were not finite.
-      most_collapsed: steps in a row in which the result was more than 3 dB worse than the input or
-        the gradient below 1e-10; 0: never.
+      most_collapsed: steps in a row in which the result was more than 3 dB worse than the input
+        and, compared with it, no better than ever before; or the gradient below 1e-10; 0: never.
     """
 
     most_skipped: int = 10

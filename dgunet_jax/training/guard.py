@@ -41,7 +41,7 @@ def check(
         raise DeadRun(
             f"step {step}: the run has collapsed: for {int(metrics.collapsed_in_row)} steps the"
             f" result ({worst[-1]:.2f} dB) was more than {COLLAPSED_DB:g} dB below the input"
-            f" ({float(metrics.input_psnr):.2f} dB){where}, or the gradient"
+            f" ({float(metrics.input_psnr):.2f} dB){where} and became no better, or the gradient"
             f" ({float(metrics.gradient_norm):.1e}) below {VANISHED_GRADIENT:g}; go on from an"
             f" earlier checkpoint with a lower learning rate; the batch: {_names(files(step))}"
         )

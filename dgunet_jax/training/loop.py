@@ -64,6 +64,15 @@ def train(config: TrainConfig, workdir: Path) -> Ended:
             return run.finish()
 
 
+_FREE = (
+    "data.train",
+    "data.validation",
+    "data.workers",
+    "data.cache_bytes",
+    "optimizer.accumulate",
+)
+
+
 class _Run:
     """A run from its beginning, or its newest checkpoint, to its end."""
 
@@ -77,7 +86,8 @@ class _Run:
         say(f"{mesh.size} device(s), {schedule.steps} steps, {schedule.steps_per_epoch:g} an epoch")
         say("compiling …")
         self._state = prepared.first_state()
-        self._saved = stack.enter_context(RunCheckpoints(workdir, config.model, _settings(config)))
+        settings = _settings(config, len(prepared.source))
+        self._saved = stack.enter_context(RunCheckpoints(workdir, config.model, settings))
         if (restored := self._saved.restore_newest(self._state)) is not None:
             self._state = restored
             say(f"going on from step {int(restored.step)}")
@@ -198,16 +208,20 @@ def evaluate(config: TrainConfig, workdir: Path) -> validation.Scores:
     return validation.validate(model, variables["params"], held_out_pairs(config))
 
 
-def _settings(config: TrainConfig) -> dict[str, Any]:
-    """What a run must keep to go on as if nothing had happened; folders may move."""
+def _settings(config: TrainConfig, pictures: int) -> dict[str, Any]:
+    """What a run must keep to go on as if nothing had happened.
+
+    Folders may move, and a batch may be computed in other parts; but the training pictures must be
+    as many.
+    """
     settings = {
         f"{group}.{name}": value
         for group in ("data", "optimizer")
         for name, value in dataclasses.asdict(getattr(config, group)).items()
     }
-    for name in ("data.train", "data.validation", "data.workers", "data.cache_bytes"):
+    for name in _FREE:
         del settings[name]
-    return settings
+    return settings | {"training pictures": pictures}
 
 
 def _held_out(scores: validation.Scores) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """A run's checkpoints: everything that is needed to go on, and proof that it is intact."""
 
 import dataclasses
+import itertools
 import math
 import shutil
 import sys
@@ -10,6 +11,7 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -35,7 +37,7 @@ class RunCheckpoints:
       settings: what the run must agree in with the one that wrote the checkpoints, as JSON values.
 
     Raises:
-      UserError: the folder cannot be written.
+      UserError: the folder cannot be read or written.
     """
 
     def __init__(self, workdir: Path, config: DGUNetConfig, settings: Mapping[str, Any]):
@@ -51,6 +53,7 @@ class RunCheckpoints:
             preservation_policy=policy, best_fn=_score, best_mode="max"
         )
         try:
+            self._put_unranked_aside()  # Orbax cannot begin with them
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         except OSError as error:
             raise UserError(f"{self._folder}: cannot be written: {reason(error)}") from error
@@ -87,23 +90,30 @@ class RunCheckpoints:
     def restore_newest(self, state: TrainState) -> TrainState | None:
         """The newest intact checkpoint's state, with the shardings of `state`.
 
-        Damaged ones that are newer are told and removed.
+        Damaged ones that are newer are told and put aside, as STEP.damaged.
 
         Returns:
           None if there is no checkpoint.
 
         Raises:
-          UserError: the checkpoints belong to another network or another run, or all are damaged.
+          UserError: the checkpoints belong to another network, another run or another version, one
+            cannot be read at this time, or all are damaged.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
+            restored, problem = None, None
             try:
-                return self._restore(step, state)
+                restored = self._restore(step, state)
             except _Damaged as error:
-                path = self._folder / str(step)
-                if hosts.is_first():
-                    print(f"{path}: is damaged ({error}); removed", file=sys.stderr, flush=True)
-                self._remove(step)
+                problem = str(error)
+            # What one process cannot read none goes on from.
+            if not hosts.gathered(np.array([problem is not None])).any():
+                return restored
+            hosts.wait_for_all(f"all have read {step}")
+            if hosts.is_first():
+                self._put_aside(step, problem or "another process cannot read it")
+            hosts.wait_for_all(f"{step} is put aside")
+            self._manager.reload()
         if steps:
             raise UserError(f"{self._folder}: all checkpoints are damaged; start in a new workdir")
         return None
@@ -138,23 +148,38 @@ class RunCheckpoints:
                 f" {needed / 1e6:,.1f} MB"
             )
 
-    def _remove(self, step: int) -> None:
-        hosts.wait_for_all(f"all have read {step}")
+    def _put_aside(self, step: int, problem: str) -> None:
+        path = self._folder / str(step)
+        names = itertools.chain(
+            [f"{step}.damaged"], (f"{step}.damaged{i}" for i in itertools.count(2))
+        )
+        aside = next(each for name in names if not (each := path.with_name(name)).exists())
+        path.rename(aside)
+        line = f"{path}: is damaged ({problem}); it is {aside.name} now"
+        print(line, file=sys.stderr, flush=True)
+
+    def _put_unranked_aside(self) -> None:
         if hosts.is_first():
-            shutil.rmtree(self._folder / str(step))
-        hosts.wait_for_all(f"{step} is removed")
-        self._manager.reload()
+            for path in checkpoints.steps_of_run(self._folder):
+                try:
+                    checkpoints.score_of(path)
+                except ValueError as error:
+                    self._put_aside(int(path.name), f"its score: {one_line(error)}")
+        hosts.wait_for_all("all that are left have a score")
 
     def _restore(self, step: int, state: TrainState) -> TrainState:
         path = self._folder / str(step)
         try:
             json = ocp.args.Composite(model=ocp.args.JsonRestore())
             model: Any = self._manager.restore(step, args=json)["model"]
-            config = checkpoints.config_from_json(model["config"])
-            settings = model["training"]["settings"]
-        except Exception as error:  # Orbax raises errors of many kinds on a damaged checkpoint
-            raise _Damaged(one_line(error)[:200]) from error
-        if config != self._config:
+            text, settings = model["config"], model["training"]["settings"]
+        except Exception as error:
+            raise _problem(path, error) from error
+        try:
+            config = checkpoints.config_from_json(text)
+        except UserError as error:  # nothing is damaged that was written by a later version
+            raise UserError(f"{path}: {error}; choose another workdir, or remove it") from error
+        if _without_free(config) != _without_free(self._config):
             raise UserError(
                 f"{path}: was trained with another model config; choose another workdir"
             )
@@ -178,7 +203,7 @@ class RunCheckpoints:
                 ),
             )
         except Exception as error:
-            raise _Damaged(one_line(error)[:200]) from error
+            raise _problem(path, error) from error
         weights, training = items["params"], items["training"]
         expected = model["checksums"], model["training"]["checksums"]
         if (checkpoints.checksums(weights), _checksums(training)) != expected:
@@ -196,12 +221,26 @@ class _Damaged(Exception):
     pass
 
 
+def _without_free(config: DGUNetConfig) -> DGUNetConfig:
+    """A network without the choices that change what it costs, and not what it computes."""
+    return dataclasses.replace(config, remat=False, unroll=1)
+
+
+def _problem(path: Path, error: Exception) -> Exception:
+    """What an error of Orbax, which raises many kinds, says of a checkpoint: is it damaged?"""
+    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    passing = isinstance(error, OSError) and not isinstance(error, missing)
+    if passing or isinstance(error, MemoryError | jax.errors.JaxRuntimeError):
+        return UserError(f"{path}: cannot be read: {reason(error)[:300]}")
+    return _Damaged(one_line(error)[:200])
+
+
 @jax.jit
 def _copy(state: TrainState) -> TrainState:
     return jax.tree.map(jnp.copy, state)
 
 
-_COUNTS = ("step", "skipped", "skipped_in_row", "collapsed_in_row")
+_COUNTS = ("step", "skipped", "skipped_in_row", "best_gain", "collapsed_in_row")
 
 
 def _training(state: TrainState) -> dict[str, Any]:

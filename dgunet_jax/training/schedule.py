@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
+from dgunet_jax.errors import UserError
 from dgunet_jax.training.config import OptimizerConfig
 
 _PUBLISHED_WARMUP = 3  # epochs
@@ -48,6 +49,9 @@ def resolve(config: OptimizerConfig, samples_per_epoch: int, batch: int) -> Sche
     Args:
       samples_per_epoch: patches that an epoch takes.
       batch: patches that a step takes, over all devices.
+
+    Raises:
+      UserError: the warm-up is longer than the run.
     """
     per_epoch = samples_per_epoch / batch
     if config.epochs is not None:
@@ -63,6 +67,11 @@ def resolve(config: OptimizerConfig, samples_per_epoch: int, batch: int) -> Sche
         return Schedule(steps, per_epoch, _by_epoch(rates, first_steps))
     if config.schedule == "constant":
         return Schedule(steps, per_epoch, optax.constant_schedule(config.learning_rate))
+    if config.warmup_steps >= steps:
+        raise UserError(
+            f"warmup_steps is {config.warmup_steps}; it must be below the steps of {config.epochs}"
+            f" epochs, {steps}"
+        )
     rate = optax.warmup_cosine_decay_schedule(
         init_value=0.0 if config.warmup_steps else config.learning_rate,
         peak_value=config.learning_rate,

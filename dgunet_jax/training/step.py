@@ -34,6 +34,7 @@ class TrainState:
       average: exponential moving average of the weights; None if none is kept.
       skipped: steps whose update was left out, since loss or gradient were not finite.
       skipped_in_row: how many of them were the last ones.
+      best_gain: the largest PSNR of a step's result less that of its input, dB; −∞ at first.
       collapsed_in_row: how many of the last steps were those of a dead run.
     """
 
@@ -43,6 +44,7 @@ class TrainState:
     average: Any
     skipped: Array
     skipped_in_row: Array
+    best_gain: Array
     collapsed_in_row: Array
 
     @property
@@ -135,7 +137,16 @@ def state_of(
         return jnp.zeros((), jnp.int32)
 
     average = None if config.average is None else jax.tree.map(jnp.copy, params)
-    return TrainState(zero(), params, optimizer.init(params), average, zero(), zero(), zero())
+    return TrainState(
+        step=zero(),
+        params=params,
+        opt_state=optimizer.init(params),
+        average=average,
+        skipped=zero(),
+        skipped_in_row=zero(),
+        best_gain=jnp.asarray(-jnp.inf, jnp.float32),
+        collapsed_in_row=zero(),
+    )
 
 
 def make_train_step(
@@ -212,8 +223,10 @@ def make_train_step(
             average = jax.tree.map(
                 lambda a, p: (decay * a + (1 - decay) * p).astype(a.dtype), average, params
             )
-        worse = measured["psnr"][-1] < measured["input_psnr"] - COLLAPSED_DB
-        collapsed = worse | (norm < VANISHED_GRADIENT)
+        gain = (measured["psnr"][-1] - measured["input_psnr"]).astype(jnp.float32)
+        # A run with nearly clean inputs begins far below them; it is alive while it gets better.
+        lost = (gain < -COLLAPSED_DB) & (gain <= state.best_gain)
+        collapsed = lost | (norm < VANISHED_GRADIENT)
         after = TrainState(
             step=state.step + 1,
             params=params,
@@ -221,6 +234,7 @@ def make_train_step(
             average=average,
             skipped=state.skipped + jnp.where(finite, 0, 1),
             skipped_in_row=jnp.where(finite, 0, state.skipped_in_row + 1),
+            best_gain=jnp.fmax(state.best_gain, gain),
             collapsed_in_row=jnp.where(collapsed, state.collapsed_in_row + 1, 0),
         )
         metrics = Metrics(

@@ -50,6 +50,11 @@ def settings():
         (lambda s: s["optimizer"].update(warmup_steps=9), "warmup_steps is 9; it must be below"),
         (lambda s: s["optimizer"].update(accumulate=0), "accumulate is 0; it must be at least 1"),
         (lambda s: s["optimizer"].update(average=1.0), "average is 1.0; it must lie between"),
+        (lambda s: s["optimizer"].update(seed=2**32), "seed is 4294967296; it must be at least 0"),
+        (
+            lambda s: s["optimizer"].update(weight_decay=float("nan")),
+            "weight_decay is nan; it must",
+        ),
         (lambda s: s["optimizer"].update(clip_norm=0.0), "clip_norm is 0.0; it must be above 0"),
         (lambda s: s["data"].update(patch=20), "patch is 20; it must be a multiple of 8"),
         (lambda s: s["data"].update(batch=0), "batch is 0"),
@@ -142,6 +147,9 @@ def test_a_value_is_unset_by_none():
         "--",
         "--config.x",
     ]
+    later = ["--config.data.sigma=None", "--config.data.sigma=15", "--config.data.sigma=none"]
+    assert look_at(later[:2]).unset == []
+    assert look_at(later).unset == ["data.sigma"]
     values = unset(settings(), ["data.sigma", "init_from"])
     assert (values["data"]["sigma"], values["init_from"]) == (None, None)
     assert values["data"]["patch"] == settings()["data"]["patch"]

@@ -87,13 +87,19 @@ def test_an_update_that_is_not_finite_is_left_out_and_counted(compiled):
 
 def test_steps_of_a_dead_run_are_counted(compiled):
     first, step = compiled
-    black = batch(0.01)
-    # An estimate worse than an input that is nearly right, and then a usual one.
-    state, metrics = step(first(), black)
+    # An estimate worse than an input that is nearly right is how a run begins.
+    state, metrics = step(first(), batch(0.01))
     assert float(metrics.psnr[-1]) < float(metrics.input_psnr) - 3
-    assert int(state.collapsed_in_row) == 1
+    assert int(state.collapsed_in_row) == 0
+    # Once it has been as good as its input, that is a collapse.
     state, metrics = step(state, batch(3.0))
-    assert float(metrics.psnr[-1]) > float(metrics.input_psnr) - 3
+    gain = float(metrics.psnr[-1]) - float(metrics.input_psnr)
+    assert gain > 0
+    assert float(state.best_gain) == pytest.approx(gain, abs=1e-4)
+    for i in (1, 2):
+        state, metrics = step(state, batch(0.01))
+        assert int(state.collapsed_in_row) == i
+    state, _ = step(state, batch(3.0))
     assert int(state.collapsed_in_row) == 0
 
 
