@@ -5,6 +5,7 @@ A few large files instead of thousands of small ones: what network file systems 
 
 import contextlib
 import io
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,6 +41,9 @@ def pack(files: Sequence[Files], folder: Path) -> Path:
         says of the files.
     """
     FileSource(files, cache_bytes=0)
+    for each in files:
+        if not each.name.isprintable():
+            raise UserError(f"{each.paths[0]!r}: its name cannot be written as text; rename it")
     if folder.is_dir() and _datasets(folder):
         raise UserError(f"{folder}: holds a data set already; choose another folder")
     tfds.disable_progress_bar()
@@ -100,9 +104,9 @@ class RecordSource:
     """
 
     def __init__(self, where: str, *, pairs: bool):
-        place, at, split = where.rpartition("@")
-        if not at:
-            place, split = where, ""
+        place, split = where, ""
+        if "@" in where and not os.path.isdir(os.path.expanduser(where)):
+            place, _, split = where.rpartition("@")
         builder: Any = _open(place)
         if not builder.info.splits:
             raise UserError(f"{place}: is not prepared in TFDS_DATA_DIR, {builder.data_dir}")
@@ -135,8 +139,10 @@ class RecordSource:
         return len(self._records)
 
     def name(self, index: int) -> str:
-        name = self._record(index).get("name", b"")
-        return name.decode() if name else f"{self._place}[{index}]"
+        name = self._record(index).get("name")
+        if isinstance(name, bytes):  # and not a class, say
+            return name.decode(errors="replace")
+        return f"{self._place}[{index}]"
 
     def size(self, index: int) -> tuple[int, int]:
         if index not in self._sizes:
@@ -155,7 +161,8 @@ class RecordSource:
     def _record(self, index: int) -> dict[str, bytes]:
         try:
             return self._records[index]
-        except (RuntimeError, ValueError, OSError) as error:  # a checksum is wrong, or a file gone
+        except (RuntimeError, ValueError, OSError, ImportError) as error:
+            # A checksum is wrong, a file gone, or there is a feature that TensorFlow alone reads.
             raise UserError(f"{self._place}[{index}]: cannot be read: {reason(error)}") from error
 
     def _encoded(self, index: int) -> list[Encoded]:
@@ -166,8 +173,10 @@ class RecordSource:
 def _open(place: str) -> tfds.core.DatasetBuilder:
     if not place:
         raise UserError('"tfds:" needs a folder, or the name of a data set in TFDS_DATA_DIR')
-    folder = Path(place).expanduser()
     try:
+        folder = Path(os.path.expanduser(place))  # which raises for nobody
+        if not folder.is_dir() and (place.startswith(("~", ".", "/")) or place.count("/") > 1):
+            raise UserError(f"{place}: no such folder")
         if folder.is_dir():
             found = _datasets(folder)
             if len(found) != 1:
@@ -180,8 +189,8 @@ def _open(place: str) -> tfds.core.DatasetBuilder:
         ) from None
     except UserError:
         raise
-    except (ValueError, KeyError, OSError, AssertionError) as error:
-        raise UserError(f"{place}: cannot be read: {reason(error)}") from error
+    except Exception as error:  # TFDS raises errors of many kinds on damaged files and wrong names
+        raise UserError(f"{place}: cannot be read: {reason(error)[:300]}") from error
 
 
 def _datasets(folder: Path) -> list[Path]:

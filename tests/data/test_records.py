@@ -1,5 +1,6 @@
 """Records hold what the folder does, and TFDS writes and reads them without TensorFlow."""
 
+import os
 import subprocess
 import sys
 
@@ -95,6 +96,8 @@ def test_a_data_set_of_somebody_else(tmp_path):
 
         def _info(self):
             kind = {"image": tfds.features.Image(), "label": tfds.features.Scalar(np.int64)}
+            kind |= {"name": tfds.features.ClassLabel(names=["cat", "dog"])}
+            kind |= {"sizes": tfds.features.Sequence(tfds.features.Scalar(np.int64))}
             return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(kind))
 
         def _split_generators(self, dl_manager):
@@ -103,7 +106,7 @@ def test_a_data_set_of_somebody_else(tmp_path):
         def _generate_examples(self, count):
             for i in range(count):
                 path = save(tmp_path / f"{i}.png", clean(i))
-                yield str(i), {"image": str(path), "label": i}
+                yield str(i), {"image": str(path), "label": i, "name": "dog", "sizes": [1, 2]}
 
     builder = Photos(data_dir=tmp_path / "tfds", file_format="array_record")
     builder.download_and_prepare(download_dir=tmp_path / "none")
@@ -125,6 +128,9 @@ def test_mistakes_are_one_line(folder, tmp_path, capsys):
     for place, wanted, message in (
         (where, False, "packed: holds pairs; leave sigma out"),
         ("tfds:nothing", True, "nothing: neither a folder nor the name of a data set in TFDS_DATA"),
+        (f"tfds:{folder}x", False, "folderx: no such folder"),
+        ("tfds:~nobody/x", False, "~nobody/x: no such folder"),
+        ("tfds:huggingface:foo", False, "huggingface:foo: cannot be read: "),
         ("tfds:mnist", False, "mnist: is not prepared in TFDS_DATA_DIR"),
         ("tfds:", True, '"tfds:" needs a folder'),
         (f"tfds:{folder}", True, "folder: holds 0 TFDS data sets; it must be one"),
@@ -143,6 +149,25 @@ def test_mistakes_are_one_line(folder, tmp_path, capsys):
         assert main(["pack", *map(str, words)]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
+
+
+def test_a_folder_may_have_an_at_in_its_name(folder, tmp_path):
+    place = tmp_path / "out@v1"
+    assert main(["pack", str(folder), "--output", str(place)]) == 0
+    assert len(open_source(f"tfds:{place}", pairs=True)) == 4
+    assert len(open_source(f"tfds:{place}@train", pairs=True)) == 4
+    (info,) = place.rglob("dataset_info.json")
+    info.write_text(info.read_text()[:50])
+    with pytest.raises(UserError, match="out@v1: cannot be read"):
+        open_source(f"tfds:{place}", pairs=True)
+
+
+def test_names_that_are_no_text_are_told(folder, tmp_path, capsys):
+    for part in ("input", "target"):
+        os.rename(folder / part / "0.png", os.fsencode(folder / part) + b"/\xe9.png")
+    assert main(["pack", str(folder), "--output", str(tmp_path / "out")]) == 2
+    assert "its name cannot be written as text" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_damage_is_told_when_it_is_read(folder, tmp_path):
