@@ -67,11 +67,16 @@ def load(path: PathLike, num_stages: int | None = None) -> tuple[DGUNet, dict[st
             message if message.startswith(str(path)) else f"{path}: {message}"
         ) from error
     if num_stages is not None and num_stages != config.num_stages:
-        if not config.share_middle:
+        if not config.share_middle or (config.num_stages == 2 and num_stages > 2):
             raise UserError(
                 f"{path}: has {config.num_stages} stages; it cannot be read with {num_stages}"
             )
-        config = dataclasses.replace(config, num_stages=num_stages)
+        try:
+            config = dataclasses.replace(config, num_stages=num_stages)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        if num_stages == 2:
+            params = {name: weights for name, weights in params.items() if name != "middle"}
     return DGUNet(config), {"params": jax.tree.map(jnp.asarray, params)}
 
 
@@ -93,14 +98,16 @@ def save(path: PathLike, model: DGUNet, variables: Mapping[str, Any]) -> None:
     """Writes a network to a `.safetensors` file, an official-style `.pth` file, or a checkpoint
     directory.
 
-    A file takes its place only when it is whole. A directory must not exist yet, or be empty.
+    A file takes its place only when it is whole. A directory must not exist yet, or be empty. A
+    network's own operator is not saved; after loading, `model.clone(operator=Φ)` gives it back.
 
     Raises:
-      UserError: another ending; a network the format cannot hold; a place that cannot be written.
+      UserError: another ending; a network the format cannot hold, or variables of another one; a
+        place that cannot be written.
     """
     path = Path(path)
-    if model.operator is not None:
-        raise UserError(f"{path}: the network's operator cannot be saved; only its weights could")
+    if "params" not in variables:
+        raise UserError(f"{path}: the variables have no 'params'")
     check_params(model.config, variables["params"])
     if path.suffix == _SAFETENSORS:
         flat = flatten(variables["params"])
@@ -142,12 +149,14 @@ def check_params(config: DGUNetConfig, params: Mapping[str, Any]) -> None:
 def checksums(params: Mapping[str, Any]) -> dict[str, int]:
     """CRC-32 of every leaf's bytes: Orbax restores a flipped byte without a word."""
     flat = flatten(params)
-    return {key: zlib.crc32(np.ascontiguousarray(leaf).data) for key, leaf in flat.items()}
+    # Bytes: not every type of JAX has a buffer of its own in Python.
+    return {key: zlib.crc32(np.asarray(leaf).tobytes()) for key, leaf in flat.items()}
 
 
 def describe(config: DGUNetConfig, params: Mapping[str, Any]) -> dict[str, Any]:
     """What the `model` item of a checkpoint directory holds."""
-    return {"config": config_to_json(config), "checksums": checksums(params)}
+    types = {key: str(leaf.dtype) for key, leaf in flatten(params).items()}
+    return {"config": config_to_json(config), "checksums": checksums(params), "types": types}
 
 
 def write_directory(path: Path, config: DGUNetConfig, params: Mapping[str, Any]) -> None:
@@ -178,9 +187,9 @@ def read_directory(path: Path) -> tuple[DGUNetConfig, Params]:
                 path.absolute(), ocp.args.Composite(model=ocp.args.JsonRestore())
             )["model"]
             config, expected = config_from_json(model["config"]), model["checksums"]
-            target = jax.tree.map(
-                lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract_params(config)
-            )
+            types = model["types"]  # Orbax would change them without a word
+            flat = flatten(abstract_params(config))
+            target = unflatten({k: np.zeros(leaf.shape, types[k]) for k, leaf in flat.items()})
             params = checkpointer.restore(
                 path.absolute(), ocp.args.Composite(params=ocp.args.StandardRestore(target))
             )["params"]

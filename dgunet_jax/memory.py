@@ -23,7 +23,9 @@ def available_memory() -> int | None:
     """
     left, limit, used = _left(), _of_container("memory.max"), _of_container("memory.current")
     machine = _of_machine() if left is None else left
-    container = None if limit is None or used is None else max(0, limit - used)
+    container = None
+    if limit is not None and used is not None:
+        container = max(0, min(limit, limit - used + _reclaimable()))
     return min((free for free in (machine, container) if free is not None), default=None)
 
 
@@ -44,6 +46,15 @@ def _left() -> int | None:
     except (OSError, ValueError):
         pass
     return None
+
+
+def _reclaimable() -> int:
+    """Bytes of files that the container has read, which count as used and are given up first."""
+    try:
+        lines = (_CONTAINER / "memory.stat").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    except (OSError, ValueError, StopIteration):
+        return 0
 
 
 def _of_container(name: str) -> int | None:

@@ -1,10 +1,14 @@
 import json
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import dgunet_jax
 from dgunet_jax import UserError
+from tests.choices import images, make
 from tests.small import equal, network
 
 
@@ -39,6 +43,45 @@ def test_a_choice_of_our_own_survives_in_our_formats_and_is_refused_in_the_offic
 def test_shared_middle_stages_can_be_iterated_more_often(tmp_path):
     dgunet_jax.save(tmp_path / "net.safetensors", *network())
     assert dgunet_jax.load(tmp_path / "net.safetensors", num_stages=9)[0].config.num_stages == 9
+
+
+def test_two_stages_have_no_middle_one_to_repeat(tmp_path):
+    path = tmp_path / "net.safetensors"
+    dgunet_jax.save(path, *network(num_stages=2))
+    with pytest.raises(
+        UserError, match=r"net\.safetensors: has 2 stages; it cannot be read with 5"
+    ):
+        dgunet_jax.load(path, num_stages=5)
+    dgunet_jax.save(path, *network(num_stages=4))
+    with pytest.raises(UserError, match=r"net\.safetensors: num_stages is 1; it must be at least"):
+        dgunet_jax.load(path, num_stages=1)
+    model, variables = dgunet_jax.load(path, num_stages=2)
+    dgunet_jax.save(path, model, variables)
+    assert dgunet_jax.load(path)[0].config.num_stages == 2
+
+
+@pytest.mark.parametrize("ending", ["", ".safetensors"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_every_type_survives(tmp_path, ending, dtype):
+    model, variables = network(num_stages=2)
+    variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), variables)
+    dgunet_jax.save(tmp_path / f"net{ending}", model, variables)
+    _, loaded = dgunet_jax.load(tmp_path / f"net{ending}")
+    for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(variables), strict=True):
+        np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
+
+
+@pytest.mark.parametrize("ending", ["", ".safetensors"])
+def test_the_weights_of_a_network_with_an_operator_of_its_own(tmp_path, ending):
+    model, variables = make("known")
+    dgunet_jax.save(tmp_path / f"net{ending}", model, variables)
+    bare, loaded = dgunet_jax.load(tmp_path / f"net{ending}")
+    assert equal(loaded, variables)
+    x = images(1, 8, 8, 3)
+    with pytest.raises(UserError, match="needs an operator"):
+        bare.apply(loaded, x)
+    given = bare.clone(operator=model.operator)
+    np.testing.assert_array_equal(given.apply(loaded, x).image, model.apply(variables, x).image)
 
 
 def test_stages_of_their_own_cannot(tmp_path):
@@ -104,6 +147,8 @@ def test_wrong_variables_are_not_saved(tmp_path):
         dgunet_jax.save(tmp_path / "net.safetensors", model, variables)
     assert "missing last.tail.kernel" in str(error.value)
     assert "first.step_size has shape (1,), not ()" in str(error.value)
+    with pytest.raises(UserError, match="the variables have no 'params'"):
+        dgunet_jax.save(tmp_path / "net.safetensors", model, variables["params"])
     assert not (tmp_path / "net.safetensors").exists()
 
 

@@ -45,6 +45,16 @@ def test_the_least_of_machine_and_container(
     assert available_memory() == available
 
 
+def test_files_that_were_read_are_given_up_first(machine: Path):
+    (machine / "memory.max").write_text(f"{1 << 30}\n")
+    (machine / "memory.current").write_text(f"{(1 << 30) - 4096}\n")
+    assert available_memory() == 4096
+    (machine / "memory.stat").write_text(f"anon 1000\ninactive_file {1 << 29}\nactive_file 7\n")
+    assert available_memory() == 4096 + (1 << 29)
+    (machine / "memory.stat").write_text("damaged\ninactive_file many\n")
+    assert available_memory() == 4096
+
+
 @pytest.mark.parametrize("content", ["", "MemTotal: 4194304 kB\n", "MemAvailable: many kB\n"])
 def test_a_machine_that_does_not_tell_what_is_left(machine: Path, content: str):
     (machine / "meminfo").write_text(content)

@@ -64,7 +64,8 @@ def scan(file: BinaryIO) -> StoredPicture:
 def encode(picture: Picture) -> bytes:
     """The picture as a lossless WebP file; grey becomes RGB, the format has no grey."""
     metadata: dict[str, Any] = {}
-    if picture.icc_profile:
+    # Bytes 16 to 19 of a profile name its colours; one of grey does not fit RGB.
+    if picture.icc_profile and picture.icc_profile[16:20] != b"GRAY":
         metadata["icc_profile"] = picture.icc_profile
     if picture.exif:
         metadata["exif"] = picture.exif

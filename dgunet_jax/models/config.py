@@ -81,17 +81,22 @@ class DGUNetConfig:
                 )
         if self.dtype is not None:
             object.__setattr__(self, "dtype", _dtype_name(self.dtype))
-        object.__setattr__(self, "memory_scales", tuple(sorted(set(self.memory_scales))))
+        scales = self.memory_scales
+        if not isinstance(scales, list | tuple) or not set(scales) <= {0, 1, 2}:
+            raise UserError(f"memory_scales is {scales}; the scales are 0, 1 and 2")
+        object.__setattr__(self, "memory_scales", tuple(sorted(set(scales))))
         for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+            value = getattr(self, name)
+            whole = isinstance(value, int) and (name == "unroll" or not isinstance(value, bool))
+            if not whole:
+                raise UserError(f"{name} is {value!r}; it must be a whole number")
+            if value < least:
+                raise UserError(f"{name} is {value}; it must be at least {least}")
         if self.width % 2 or self.growth % 2:
             raise UserError(
                 f"width {self.width} and growth {self.growth} must be even:"
                 " half of an encoder's channels are normalised"
             )
-        if not set(self.memory_scales) <= {0, 1, 2}:
-            raise UserError(f"memory_scales is {self.memory_scales}; the scales are 0, 1 and 2")
         if self.measurements and self.degradation != "known":
             raise UserError(
                 f"measurements is {self.measurements}, but degradation is"

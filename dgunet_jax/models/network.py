@@ -1,5 +1,6 @@
 """The whole network: a first stage, middle stages under a scan, a last stage."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from dgunet_jax.models.config import BLOCK, DGUNetConfig
 from dgunet_jax.models.proximal import NUM_SCALES, Masks, Memory
 from dgunet_jax.models.recomputation import recomputed
 from dgunet_jax.models.stage import Shared, Stage
+from dgunet_jax.operators.constant import as_pytree
 from dgunet_jax.operators.gradient import Operator
 from dgunet_jax.operators.known import SamplingMatrix
 
@@ -153,7 +155,13 @@ class DGUNet(nn.Module):
         if operator is None:
             return images, images, masks
         y = operator.forward(images) if config.measurements else images
-        return operator.start(y), y, masks
+        x = operator.start(y)
+        if config.last_adds == "input" and x.shape != y.shape:
+            raise UserError(
+                f"last_adds is 'input', but the operator makes images {x.shape} of measurements"
+                f" {y.shape}; set last_adds to 'estimate'"
+            )
+        return x, y, masks
 
     def shared(self, masks: Masks) -> Shared:
         """What all stages use."""
@@ -168,7 +176,9 @@ class DGUNet(nn.Module):
     @property
     def known_operator(self) -> Operator | None:
         """The degradation where it is given by mathematics."""
-        return SamplingMatrix(self.sampling_matrix) if self.config.measurements else self.operator
+        if self.config.measurements:
+            return SamplingMatrix(self.sampling_matrix)
+        return as_pytree(self.operator)
 
     def _image_dtype(self, dtype):
         """Estimates stay in float32 at least: bfloat16 would cost more than the stages correct."""
@@ -185,7 +195,12 @@ def _xavier_normal(key, shape, dtype=jnp.float32):
 
 
 def abstract_params(config: DGUNetConfig) -> dict[str, Any]:
-    """The parameter tree of a network as shapes and dtypes, without computing anything."""
+    """The parameter tree of a network as shapes and dtypes, without computing anything.
+
+    A known operator has no weights: the tree is the same with any.
+    """
+    if config.degradation == "known" and not config.measurements:
+        config = dataclasses.replace(config, degradation="identity")
     images = jax.ShapeDtypeStruct(
         (1, config.multiple, config.multiple, config.channels), jnp.float32
     )

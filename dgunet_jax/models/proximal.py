@@ -19,6 +19,8 @@ NUM_SCALES = 3  # halvings
 class Memory:
     """What a stage hands to the next, finest scale first.
 
+    With `blockwise` it is that of the blocks: N is their number, H and W are 32.
+
     Attributes:
       encoder: features before each downsampling, (N, H/2ⁱ, W/2ⁱ, n + s(i+1)); None at scales that
         are not used.

@@ -6,9 +6,11 @@ from typing import Any
 import flax.struct
 import jax
 
+from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.models.proximal import Memory
 from dgunet_jax.models.stage import Shared, Stage
+from dgunet_jax.operators.constant import as_pytree
 from dgunet_jax.operators.gradient import Operator
 
 Array = jax.Array
@@ -61,12 +63,19 @@ class Unfolded:
     Attributes:
       stages: K of them.
       params: the whole network's weights.
-      model: the network.
+      operator: the network's own, or None.
+      config: the network's.
     """
 
     stages: tuple[UnfoldedStage, ...]
     params: Any
-    model: DGUNet = flax.struct.field(pytree_node=False)
+    operator: Any
+    config: DGUNetConfig = flax.struct.field(pytree_node=False)
+
+    @property
+    def model(self) -> DGUNet:
+        """The network."""
+        return DGUNet(self.config, self.operator)
 
     def start(self, inputs: Array) -> tuple[Array, Array]:
         """(x₀, y) from the network's inputs; y the measurement where the degradation is known."""
@@ -132,7 +141,8 @@ def unfold(model: DGUNet, variables: Mapping[str, Any]) -> Unfolded:
             stage("last", params["last"]),
         ),
         params=params,
-        model=model,
+        operator=as_pytree(model.operator),
+        config=config,
     )
 
 

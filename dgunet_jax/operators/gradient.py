@@ -9,7 +9,13 @@ Array = jax.Array
 
 
 class Operator(Protocol):
-    """A degradation y = Φ(x) and its adjoint, exact or learned."""
+    """A degradation y = Φ(x) and its adjoint, exact or learned.
+
+    Any object with these methods is one, if JAX can trace them. One that is a pytree, such as a
+    `flax.struct.dataclass` of arrays, is an argument of what is compiled, so that other arrays need
+    no compilation; the arrays of any other are constants. A `Restorer` needs one that takes images
+    of every size and measures them by images of the same size.
+    """
 
     def forward(self, x: Array) -> Array:
         """Φ(x): the measurement of an image (N, H, W, C)."""

@@ -62,6 +62,7 @@ def _restore(options: argparse.Namespace) -> int:
         suffix=options.suffix,
         compare=options.compare,
         stages=options.stages,
+        kept=[each.path for each in found],
     )
     for path in others:
         print(f"left out, not a picture: {path}", file=sys.stderr)

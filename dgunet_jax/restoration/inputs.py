@@ -144,6 +144,7 @@ def place(
     suffix: str = "",
     compare: bool = False,
     stages: bool = False,
+    kept: Iterable[Path] = (),
 ) -> list[Job]:
     """Where everything is written: `output`/place/NAME`suffix``ending`.
 
@@ -151,6 +152,7 @@ def place(
 
     Args:
       ending: of the files, with the dot; None: each input's own.
+      kept: files that are inputs too, and cannot be read.
 
     Raises:
       UserError: an output would replace an input, or another output.
@@ -178,7 +180,7 @@ def place(
         job(source, source.place.name) if any(uses[t] > 1 for t in each.targets) else each
         for source, each in zip(inputs, jobs, strict=True)
     ]
-    sources = {source.path.resolve() for source in inputs}
+    sources = {path.resolve() for path in (*(source.path for source in inputs), *kept)}
     taken: dict[Path, Path] = {}
     for each in jobs:
         for target in each.targets:

@@ -247,7 +247,11 @@ class Planner:
         if tile < LEAST_TILE:
             return f"{what}; not even {LEAST_TILE}×{LEAST_TILE} pixels fit"
         scale = tile / math.sqrt(pixels(size))
-        largest = f"{math.floor(size[1] * scale)}×{math.floor(size[0] * scale)}"
+        height, width = (
+            max(1, math.floor(side * scale / step)) * step
+            for side, step in zip(size, self.multiples, strict=True)
+        )
+        largest = f"{width}×{height}"
         return (
             f"{what}; up to {largest} fit, or tiles of {tile} (approximate: --tile auto), or more"
             " devices (--mesh height=N)"

@@ -57,6 +57,9 @@ def restore(model, variables, images):
         pictures, unreadable, _ = sort_out(found)
         if failures + unreadable:
             raise UserError((failures + unreadable)[0])
+        # Told before anything is decoded.
+        for each, why in restorer.schedule(p.size for p in pictures).arrange(pictures)[1]:
+            raise UserError(f"{each.path}: {why}")
         paths = [each.path for each in pictures]
         restored = _restore_all(restorer, [_pixels(path) for path in paths])
         return dict(zip(paths, restored, strict=True))

@@ -6,13 +6,15 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
 from dgunet_jax.data.augmentation import DIHEDRAL
-from dgunet_jax.errors import UserError
+from dgunet_jax.errors import UserError, one_line
 from dgunet_jax.models.network import DGUNet
+from dgunet_jax.operators.constant import as_pytree
 from dgunet_jax.restoration.memory import free_memory
 from dgunet_jax.restoration.padding import pad_to_multiple
 from dgunet_jax.restoration.plan import Plan, Size, choose_bucket
@@ -66,6 +68,8 @@ class Restorer:
     ):
         config = model.config if dtype is None else dataclasses.replace(model.config, dtype=dtype)
         devices = _devices(mesh)
+        if model.operator is not None:
+            _check_operator(model)
         if batch is not None and batch < 1:
             raise UserError(f"batch is {batch}; it must be at least 1")
         device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
@@ -86,7 +90,7 @@ class Restorer:
         )
         placement = None if mesh is None else NamedSharding(mesh, PartitionSpec())
         placed = jax.device_put(variables, placement)
-        self._runner = Runner(self.planner, model.operator, placed, mesh)
+        self._runner = Runner(self.planner, as_pytree(model.operator), placed, mesh)
         self._known: list[Size] = []
 
     def plan(self, size: Size) -> Plan:
@@ -170,8 +174,26 @@ class Restorer:
         channels = self.planner.config.channels
         if np.ndim(image) != 3 or 0 in image.shape or image.shape[2] != channels:
             raise UserError(f"the image has shape {np.shape(image)}; it must be (H, W, {channels})")
-        if not np.issubdtype(image.dtype, np.floating):
+        if not jnp.issubdtype(image.dtype, jnp.floating):
             raise UserError(f"the image is {image.dtype}; it must be floating point in [0, 1]")
+
+
+def _check_operator(model: DGUNet) -> None:
+    """Raises a UserError unless a network's own operator takes images of every size."""
+    config, operator = model.config, as_pytree(model.operator)
+    rule = "a Restorer needs an operator that measures images of every size by images of that size"
+    for side in (config.multiple, 3 * config.multiple):
+        image = jax.ShapeDtypeStruct((1, side, 2 * side, config.channels), jnp.float32)
+        try:
+            made = [
+                jax.eval_shape(operator.forward, image),
+                jax.eval_shape(lambda r, x: operator.adjoint(r, at=x), image, image),
+                jax.eval_shape(operator.start, image),
+            ]
+        except Exception as error:  # the operator is somebody else's
+            raise UserError(f"{rule}; at {image.shape}: {one_line(error)[:300]}") from error
+        if wrong := [each.shape for each in made if each.shape != image.shape]:
+            raise UserError(f"{rule}; it makes {wrong[0]} of {image.shape}")
 
 
 def _at_once(on_cpu: bool, mesh: Mesh | None) -> int:

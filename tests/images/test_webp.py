@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dgunet_jax.images.picture import Picture
+from dgunet_jax.images.writing import write
 from tests.images.encodings import exif, photograph, profile
 from tests.images.expectations import check, refusal
 
@@ -33,6 +35,14 @@ def test_lossless(tmp_path: Path, size: tuple[int, int], extended: bool):
     assert picture.exif == options.get("exif")
     save(path, samples[..., :3].copy(), **options)
     check(path, samples[..., :3])
+
+
+def test_a_profile_of_grey_does_not_go_to_the_colours_grey_becomes(tmp_path: Path):
+    path = tmp_path / "grey.webp"
+    write(path, Picture(np.full((3, 4, 1), 70, np.uint8), icc_profile=profile(b"GRAY")))
+    with Image.open(path) as image:
+        assert image.mode == "RGB"
+        assert "icc_profile" not in image.info
 
 
 @pytest.mark.parametrize("samples", [RGB, RGBA], ids=["RGB", "RGBA"])

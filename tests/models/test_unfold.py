@@ -1,5 +1,6 @@
 """The network taken apart is the same network, and its stages are pure functions."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -7,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dgunet_jax import Restorer, UserError
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.models.proximal import Memory
 from dgunet_jax.models.unfold import Trace, Unfolded, UnfoldedStage, trace, unfold
-from tests.choices import estimates, images, make, run
+from tests.choices import Smear, estimates, images, make, run
 from tests.quick import compiler_options
 
 NAMES = ["dgunet", "plus", "sensing_blocks", "tied", "known", "no_degradation", "two_stages"]
@@ -175,3 +177,81 @@ def check_vmap(f: Callable, x: jax.Array, y: jax.Array, memory: Memory):
     np.testing.assert_allclose(
         quickly(jax.vmap(f))(*single)[:, 0], quickly(f)(x, y, memory), rtol=0, atol=1e-6
     )
+
+
+class Blur:
+    """An operator of a class that JAX does not know, with arrays."""
+
+    def __init__(self, weight: float):
+        self._weight = jnp.asarray(weight)
+
+    def forward(self, x):
+        return self._weight * x
+
+    def adjoint(self, r, at):
+        return self._weight * r
+
+    def start(self, y):
+        return y
+
+
+def test_operators_of_any_class():
+    known, variables = make("known", num_stages=3)
+    x = images(1, 16, 8, 3)
+    for weight in (0.5, 1.5):
+        model = DGUNet(known.config, Blur(weight))
+        expected = estimates(model, variables, x)
+        np.testing.assert_allclose(
+            jnp.stack([stage.x for stage in trace(unfold(model, variables), x).stages]),
+            expected,
+            atol=1e-6,
+        )
+        restored = Restorer(model, variables).stages(x[0])
+        # The network sees a picture of its size alone, as here.
+        np.testing.assert_allclose(restored, expected[:, 0], atol=1e-6)
+
+
+def test_networks_with_other_arrays_are_one_argument():
+    known, variables = make("known", num_stages=3)
+    x = images(1, 8, 8, 3)
+    run = quickly(lambda unfolded, x: trace(unfolded, x).stages[-1].x)
+    found = [
+        run(unfold(DGUNet(known.config, Smear(jnp.asarray(w))), variables), x) for w in (0.1, 0.6)
+    ]
+    assert np.abs(found[0] - found[1]).max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x * jnp.ones((8, 16, 3)), "measures images of every size .*; at "),
+        (lambda x: x[:, ::2, ::2], "; it makes "),
+        (lambda x: x.nothing, "no attribute .?nothing"),
+    ],
+)
+def test_operators_that_do_not_take_every_size_are_told(change, message):
+    operator = Blur(1.0)
+    operator.forward = change
+    known, variables = make("known", num_stages=2)
+    with pytest.raises(UserError, match=message):
+        Restorer(DGUNet(known.config, operator), variables)
+
+
+def test_an_operator_that_changes_the_size_needs_the_estimate():
+    class Shrink(Blur):
+        def forward(self, x):
+            return x[:, ::2, ::2]
+
+        def adjoint(self, r, at):
+            return jnp.repeat(jnp.repeat(r, 2, 1), 2, 2)
+
+        def start(self, y):
+            return jnp.repeat(jnp.repeat(y, 2, 1), 2, 2)
+
+    known, variables = make("known", num_stages=2)
+    x = images(1, 8, 8, 3)
+    with pytest.raises(UserError, match="last_adds is 'input', but the operator makes images"):
+        DGUNet(known.config, Shrink(1.0)).apply(variables, x)
+    config = dataclasses.replace(known.config, last_adds="estimate")
+    result = DGUNet(config, Shrink(1.0)).apply(variables, x)
+    assert result.image.shape == (1, 16, 16, 3)

@@ -224,6 +224,20 @@ def test_nothing_replaces_an_input(restore, checkpoint, capsys):
     assert Path("cat.png").read_bytes() == before
 
 
+def test_what_cannot_be_read_is_not_replaced_either(restore):
+    frames = [Image.fromarray(CAT), Image.fromarray(CAT[::-1])]
+    Path("photos").mkdir()
+    frames[0].save("photos/a.jpg")
+    frames[0].save("photos/a.png", save_all=True, append_images=frames[1:])
+    before = Path("photos/a.png").read_bytes()
+    status, _, said = restore("photos", "--output", "photos")
+    assert status == 2
+    assert errors(said) == [
+        "error: photos/a.png: is an input; choose another output folder or a suffix"
+    ]
+    assert Path("photos/a.png").read_bytes() == before
+
+
 def test_a_picture_too_large_for_the_memory(restore):
     Image.fromarray(CAT).save("cat.png")
     Image.fromarray(data.chelsea()).save("large.png")
@@ -232,7 +246,7 @@ def test_a_picture_too_large_for_the_memory(restore):
     assert status == 2
     assert errors(said) == [
         "error: large.png: 451×300 pixels need about 0.12 GB of memory, 0.03 GB may be used;"
-        " up to 215×143 fit, or tiles of 176 (approximate: --tile auto), or more devices"
+        " up to 208×136 fit, or tiles of 176 (approximate: --tile auto), or more devices"
         " (--mesh height=N)"
     ]
     assert Path("out/cat.png").exists()

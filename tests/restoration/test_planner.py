@@ -192,14 +192,25 @@ def test_what_is_too_large_is_told_what_would_fit():
     with pytest.raises(TooLarge) as caught:
         limited.plan((300, 400))
     assert str(caught.value) == (
-        "400×300 pixels need about 0.11 GB of memory, 0.03 GB may be used; up to 203×152 fit, or"
+        "400×300 pixels need about 0.11 GB of memory, 0.03 GB may be used; up to 200×152 fit, or"
         " tiles of 176 (approximate: --tile auto), or more devices (--mesh height=N)"
     )
-    limited.plan((152, 203))
+    limited.plan((152, 200))
     limited.plan((176, 176))
     with pytest.raises(TooLarge):
         limited.plan((192, 192))
     assert limited.schedule([(300, 400), (100, 100)]).buckets == {(104, 104): 1}
+
+
+@pytest.mark.parametrize("memory", [20_000_000, 30_000_000, 47_000_000])
+@pytest.mark.parametrize("size", [(588, 785), (2000, 9000), (9000, 2000), (301, 5000)])
+@pytest.mark.parametrize("rows", [1, 4])
+def test_the_size_that_is_advised_fits(memory, size, rows):
+    limited = planner(memory=memory, rows=rows)
+    with pytest.raises(TooLarge) as caught:
+        limited.plan(size)
+    width, height = map(int, str(caught.value).split("up to ")[1].split(" fit")[0].split("×"))
+    limited.plan((height, width))
 
 
 def test_nothing_fits():
