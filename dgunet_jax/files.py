@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -51,17 +52,19 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
 
 
 def check_folder(path: PathLike) -> None:
-    """Tells before the work that a folder can never be made, or written to.
+    """Tells before the work that a folder cannot be made, or written to.
 
     Raises:
-      UserError: what is there is no folder, or may not be written to.
+      UserError: it cannot.
     """
     path = Path(path)
     try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()  # a name that is too long is told here
         found = next(place for place in (path, *path.absolute().parents) if place.exists())
-    except OSError as error:  # a name too long
-        raise UserError(f"{path}: cannot be made: {reason(error)}") from error
-    if not found.is_dir():
-        raise UserError(f"{path}: cannot be made: {found} is no folder")
-    if not os.access(found, os.W_OK | os.X_OK):
-        raise UserError(f"{path}: cannot be written: {found} may not be written to")
+        if not found.is_dir():
+            raise UserError(f"{path}: cannot be made: {found} is no folder")
+        with tempfile.TemporaryFile(dir=found):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {reason(error)}") from error

@@ -11,7 +11,7 @@ STEPS = 300
 
 
 def small() -> TrainConfig:
-    """A run of one to three minutes on one core, on the quickstart's photographs.
+    """A run of one to five minutes on one core, on the quickstart's photographs.
 
     What decides after so few steps need not decide at the end of a full training.
     """

@@ -30,10 +30,10 @@ class Patch(NamedTuple):
         """
         inside = self.x >= 0 and self.y >= 0 and min(self.width, self.height) > 0
         if not inside or self.x + self.width > width or self.y + self.height > height:
-            raise UserError(
-                f"patch {self.x} {self.y} {self.width} {self.height} (X Y W H): must lie within"
-                f" the {width}×{height} pixels"
-            )
+            raise UserError(f"{self}: must lie within the {width}×{height} pixels")
+
+    def __str__(self) -> str:
+        return f"patch {self.x} {self.y} {self.width} {self.height} (X Y W H)"
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -67,7 +67,8 @@ def effective_radius(
     """Radii in pixels of the discs about the patch's centre that hold parts of a saliency map.
 
     The effective receptive field of Luo et al., NeurIPS 2016, which is much smaller than what an
-    estimate could depend on; measured about a patch instead of one pixel.
+    estimate could depend on; measured about a patch instead of one pixel. One sort of H · W
+    distances. A map ends at its border, so a radius that reaches it could be larger.
 
     Args:
       saliency: (H, W), not negative.
@@ -75,13 +76,16 @@ def effective_radius(
       parts: of the map's sum, in (0, 1].
 
     Returns:
-      (len(parts),): the distance of the pixel that completes each part.
+      (len(parts),): the distance of the pixel that completes each part, from 0 to that of the
+      farthest corner; NaN if the map is zero or not finite.
     """
     rows, columns = np.indices(saliency.shape)
     row, column = patch.centre
     distances = np.hypot(rows - row, columns - column).ravel()
     order = np.argsort(distances, kind="stable")
     held = np.cumsum(saliency.ravel()[order], dtype=np.float64)
+    if not 0 < held[-1] < np.inf:
+        return np.full(len(parts), np.nan)
     # Rounding must not push the last pixel beyond the end.
     found = np.searchsorted(held, np.asarray(parts) * held[-1] * (1 - 1e-12))
     return distances[order][found.clip(max=len(order) - 1)]

@@ -6,23 +6,29 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.analysis import plots, report
 from dgunet_jax.analysis.attribution import Patch
+from dgunet_jax.analysis.flow import LOSS
 from dgunet_jax.analysis.sentences import sentences
 from dgunet_jax.analysis.study import Study, study
 from dgunet_jax.checkpoints import load
 from dgunet_jax.compilation import use_cache
-from dgunet_jax.errors import UserError, reason
-from dgunet_jax.files import replacing
+from dgunet_jax.errors import UserError, one_line, reason
+from dgunet_jax.files import check_folder, read_bytes, replacing
 from dgunet_jax.images.luma import grey
 from dgunet_jax.images.reading import read
 from dgunet_jax.models.config import DGUNetConfig
+from dgunet_jax.names import escaped
 from dgunet_jax.provenance import checkpoint_hash, versions
+from dgunet_jax.training.losses import LOSSES, LossStages
+from dgunet_jax.wording import either
+
+_SEEDS = 2**32
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,10 +38,13 @@ def run(options: argparse.Namespace) -> int:
       UserError: the checkpoint, a picture or an option cannot be used, or nothing can be written.
     """
     use_cache(not options.no_cache)
-    _check_folder(options.output)
+    if not 0 <= options.seed < _SEEDS:
+        raise UserError(f"--seed {options.seed}: must be from 0 to {_SEEDS - 1}")
+    check_folder(options.output)
     model, variables = load(options.checkpoint, options.num_stages)
     image, clean = _pictures(options, model.config)
     patch = None if options.patch is None else Patch(*options.patch)
+    loss = _loss(options.checkpoint)
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -49,8 +58,11 @@ def run(options: argparse.Namespace) -> int:
             clean,
             patch=patch,
             size=options.size,
+            crop=options.crop,
             quick=options.quick,
             seed=options.seed,
+            loss=loss.name,
+            loss_stages=loss.stages,
             say=say,
         )
     except UserError as error:
@@ -59,34 +71,63 @@ def run(options: argparse.Namespace) -> int:
     place = found.region
     facts = [
         _network(options.checkpoint, model.config),
-        f"{options.image.name}: {place.width}×{place.height} of {image.shape[1]}×{image.shape[0]}"
-        f" pixels, from column {place.x} and row {place.y} on"
-        + ("" if options.clean is None else f"; clean picture: {options.clean.name}"),
+        f"{escaped(options.image.name)}: {place.width}×{place.height} of"
+        f" {image.shape[1]}×{image.shape[0]} pixels, from column {place.x} and row {place.y} on"
+        + ("" if options.clean is None else f"; clean picture: {escaped(options.clean.name)}"),
     ]
+    if clean is not None:
+        facts.append(f"gradient flow: loss {loss.name} of {_WHOSE[loss.stages]}, {loss.origin}")
     said = sentences(found)
     content = {
-        "checkpoint": str(options.checkpoint),
+        "checkpoint": escaped(options.checkpoint),
         "checkpoint_sha256": checkpoint_hash(options.checkpoint, variables),
-        "image": str(options.image),
-        "clean": None if options.clean is None else str(options.clean),
+        "image": escaped(options.image),
+        "clean": None if options.clean is None else escaped(options.clean),
         "quick": options.quick,
         "seed": options.seed,
         **_numbers(found),
         "sentences": said,
         "versions": versions(),
     }
-    _write(options.output, f"{options.checkpoint.name}: every stage", facts, found, said, content)
+    title = f"{escaped(options.checkpoint.name)}: every stage"
+    _write(options.output, title, facts, found, said, content)
     for line in (*facts, *said.values()):
         print(line)
-    print(f"wrote {options.output / 'report.html'}")
+    print(f"wrote {escaped(options.output / 'report.html')}")
     return 0
 
 
-def _check_folder(output: Path) -> None:
-    """Raises a UserError if a folder can never be made there: minutes of work would be lost."""
-    found = next(path for path in (output, *output.absolute().parents) if path.exists())
-    if not found.is_dir():
-        raise UserError(f"--output {output}: {found}: is no folder")
+class _Loss(NamedTuple):
+    name: str = LOSS
+    stages: LossStages = "all"
+    origin: str = "as the checkpoint does not tell its own"
+
+
+_WHOSE = {"all": "all stages, summed", "last": "the last stage"}
+
+
+def _loss(checkpoint: Path) -> _Loss:
+    """What a run's working directory was trained with; the default for any other checkpoint.
+
+    Raises:
+      UserError: the run's record cannot be read.
+    """
+    record = checkpoint / "run.json"
+    if not record.is_file():
+        return _Loss()
+    try:
+        optimizer = json.loads(read_bytes(record))[-1]["config"]["optimizer"]
+        name, stages = optimizer["loss"], optimizer["loss_stages"]
+    except (ValueError, LookupError, TypeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{record}: is no record of a run: {one_line(error)}") from error
+    if name not in [*LOSSES] or stages not in [*_WHOSE]:  # which may be of any type
+        raise UserError(
+            f"{record}: loss {name!r} of {stages!r}: the losses are {', '.join(LOSSES)}, of"
+            f" {either(_WHOSE)}"
+        )
+    return _Loss(name, stages, "as the run was trained")
 
 
 def _pictures(
@@ -124,10 +165,11 @@ def _read(path: Path, channels: int) -> NDArray[np.float32]:
 
 
 def _network(checkpoint: Path, config: DGUNetConfig) -> str:
-    weights = "the middle ones share weights" if config.share_middle else "weights of their own"
+    shared = config.share_middle and config.num_middle > 1
+    weights = "the middle ones share weights" if shared else "weights of their own"
     return (
-        f"{checkpoint.name}: {config.num_stages} stages, {weights}; width {config.width}, growth"
-        f" {config.growth}; degradation {config.degradation}, memory {config.memory}"
+        f"{escaped(checkpoint.name)}: {config.num_stages} stages, {weights}; width {config.width},"
+        f" growth {config.growth}; degradation {config.degradation}, memory {config.memory}"
     )
 
 
@@ -138,6 +180,8 @@ def _numbers(found: Study) -> dict[str, Any]:
         "input": found.input,
         "stages": found.stages,
         "depth": found.depth,
+        "loss": found.loss,
+        "loss_stages": found.loss_stages,
         "flow_cosines": None if cosines is None else cosines.tolist(),
         "attribution": None
         if explained is None
@@ -164,8 +208,12 @@ def _write(
         _finite(content), indent=1, ensure_ascii=False, allow_nan=False
     ).encode()
     files["report.html"] = text.encode()
+    # What an earlier analysis has drawn there, and this one has not.
+    old = [output / f"{name}.png" for name in report.TITLES if name not in images]
     try:
         output.mkdir(parents=True, exist_ok=True)
+        for path in old:
+            path.unlink(missing_ok=True)
         for name, data in files.items():
             with replacing(output / name) as file:
                 file.write(data)

@@ -18,7 +18,7 @@ class Iterates:
     """What n = 1 … count iterations give; (count, N) but for the images.
 
     Attributes:
-      residual: ‖Φ(x) − y‖ before each iteration, a root mean square.
+      residual: ‖Φ(x_{n−1}) − y‖, of the estimate before the iteration, a root mean square.
       change: ‖x_n − x_{n−1}‖, a root mean square.
       diverged: whether x_n is not finite or, as a root mean square, ten times as large as the
         estimate before the first iteration; once true, it stays so.
@@ -43,6 +43,10 @@ def iterate(
     count: int = 50,
 ) -> Iterates:
     """Iterates a stage on its own result and memory, and ends with the last stage each time.
+
+    `count` runs of either stage, and of the shared Φ. A descent method would settle: its changes go
+    to 0. Networks trained for a fixed depth need not; what models that are trained to have a limit
+    do beyond their depth: Gilton, Ongie, Willett, IEEE TCI 2021.
 
     Args:
       stage: the middle stage whose weights all share.

@@ -1,4 +1,4 @@
-"""How the training loss reaches every stage."""
+"""How a training loss reaches every stage."""
 
 from typing import Any
 
@@ -9,14 +9,16 @@ import jax.numpy as jnp
 from dgunet_jax.analysis.sweep import sweep
 from dgunet_jax.analysis.vectors import norm
 from dgunet_jax.models.unfold import Trace, Unfolded
-from dgunet_jax.training.losses import LOSSES
+from dgunet_jax.training.losses import LOSSES, LossStages
 
 Array = jax.Array
+
+LOSS = "charbonnier_edge"  # of deraining and deblurring
 
 
 @flax.struct.dataclass
 class Flow:
-    """Gradients of L = Σ_k loss(x_k), over K stages.
+    """Gradients of L = Σ_k loss(x_k), over K stages, or of L = loss(x_K).
 
     Attributes:
       estimates: ‖∂L/∂x_k‖₂ of each picture, (K, N).
@@ -32,11 +34,18 @@ class Flow:
 
 
 def flow(
-    unfolded: Unfolded, inputs: Array, trace: Trace, clean: Array, loss: str = "charbonnier_edge"
+    unfolded: Unfolded,
+    inputs: Array,
+    trace: Trace,
+    clean: Array,
+    loss: str = LOSS,
+    loss_stages: LossStages = "all",
 ) -> Flow:
     """Measures the gradients at what a network computed; one VJP of every stage.
 
-    Shared slopes and sampling matrices, which belong to no stage, are not counted.
+    Shared slopes and sampling matrices, which belong to no stage, are not counted. Source:
+    gradients grow or vanish through deep recursions: Pascanu, Mikolov, Bengio, ICML 2013; cosines
+    of gradients of the same weights: Yu et al., NeurIPS 2020.
 
     Args:
       unfolded: the network.
@@ -44,8 +53,11 @@ def flow(
       trace: what it computed.
       clean: the targets, (N, H, W, C).
       loss: one of `training.losses.LOSSES`.
+      loss_stages: whose losses make L, those of all or of the last.
     """
-    cotangents = [_gradient(loss, each.x, clean) for each in trace.stages]
+    cotangents: list[Array | None] = [_gradient(loss, each.x, clean) for each in trace.stages]
+    if loss_stages == "last":
+        cotangents[:-1] = [None] * (len(cotangents) - 1)
     swept = sweep(unfolded, inputs, trace, cotangents, weights=True)
     vectors = [_flat(each) for each in swept.weights]
     config = unfolded.model.config

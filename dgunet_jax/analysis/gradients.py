@@ -16,11 +16,12 @@ class GradientQuality:
     All are NaN where the residual is zero: there is no direction then.
 
     Attributes:
-      cosine: between the two, in [−1, 1]; 1 for a true gradient, above 0 for a descent direction.
+      cosine: between the two, in [−1, 1]; 1 for a true gradient, above 0 if −g descends.
       relative_error: ‖g − gradient‖ / ‖gradient‖, 0 for a true gradient.
       data_ratio: f(x − ρ g) / f(x) with f = ½‖Φ(·) − y‖²; below 1 where the step lowers the data
         term.
-      towards_clean: cosine between the step −g and clean − x; None if the clean image is not known.
+      towards_clean: cosine between the step −ρ g and clean − x, in [−1, 1]; NaN for ρ = 0, None if
+        the clean image is not known.
     """
 
     cosine: Array
@@ -33,6 +34,9 @@ def gradient_quality(
     operator: Operator, step_size: Array | float, x: Array, y: Array, clean: Array | None = None
 ) -> GradientQuality:
     """Compares a stage's direction with the gradient, in two runs of Φ, one of Φᵀ and one VJP.
+
+    Source: −g descends on f if ⟨g, ∇f⟩ > 0 (Nocedal and Wright, Numerical Optimization, 2006, 2.2);
+    −ρ g does if this has the sign of ρ.
 
     Args:
       operator: Φ and Φᵀ of the stage.
@@ -50,5 +54,5 @@ def gradient_quality(
         cosine=cosine(g, gradient),
         relative_error=norm(g - gradient) / norm(gradient),
         data_ratio=inner(after, after) / inner(residual, residual),
-        towards_clean=None if clean is None else cosine(-g, clean - x),
+        towards_clean=None if clean is None else cosine(-step_size * g, clean - x),
     )

@@ -33,11 +33,21 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
         help="larger pictures are cut to this side around the patch (default: 256)",
     )
     parser.add_argument(
+        "--crop",
+        metavar="PIXELS",
+        type=int,
+        default=128,
+        help="contraction and attribution, which are costly, are measured on this side around the"
+        " patch, which must fit into it (default: 128)",
+    )
+    parser.add_argument(
         "--quick",
         action="store_true",
         help="128×128 pixels, without contraction, iteration beyond the depth of training and"
         " attribution",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of random directions (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of random directions, 0 … 2³² − 1 (default: 0)"
+    )
     add_num_stages(parser)
     add_no_cache(parser)

@@ -15,57 +15,56 @@ from dgunet_jax.evaluation.figures import LARGEST_ERROR, error_map
 _SIZE = (6.4, 3.4)  # inches
 _TILE = 1.9  # inches, side of a picture
 _LOUD = 99.5  # percentile of |g| that becomes black or white
+_ERRORS = f"0 … {LARGEST_ERROR:g}"
+_RESIDUAL = "‖Φₖ(xₖ₋₁) − y‖"
 _FIRST, _SECOND, _THIRD = "tab:blue", "tab:orange", "tab:green"
 
 
 def figures(study: Study) -> dict[str, Figure]:
     """The figures that a study has, by name, in the order of a report."""
-    made: dict[str, Callable[[Study], Figure]] = {
+    draw: dict[str, Callable[[Study], Figure]] = {
         "stages": _pictures,
         "progress": _progress,
         "moves": _moves,
         "gradient": _gradient,
         "adjointness": _adjointness,
         "steps": _steps,
+        "contraction": _contraction,
+        "depth": _depth,
+        "flow": _flow,
+        "attribution": _attribution,
     }
-    if study.explained is not None:
-        made["contraction"] = _contraction
-    if study.depth is not None:
-        made["depth"] = _depth
-    if "flow" in study.stages[0]:
-        made["flow"] = _flow
-    if study.explained is not None:
-        made["attribution"] = _attribution
-    return {name: draw(study) for name, draw in made.items()}
+    return {name: draw[name](study) for name in ("stages", *study.subjects)}
 
 
 def _pictures(study: Study) -> Figure:
-    """v_k, g_k, x_k and what is wrong with it, or what it changed, stages left to right."""
-    loud = float(np.percentile(np.abs(study.g), _LOUD)) or 1.0
-    before = [study.inputs, *study.x]
+    """g_k, v_k, x_k and what is wrong with it, or what it changed, stages left to right."""
+    loud = _loudest(np.stack(study.g))
+    before = [study.start, *study.x]
     columns = [_reference(study)]
     for k, (g, v, x, numbers) in enumerate(
         zip(study.g, study.v, study.x, study.stages, strict=True), 1
     ):
-        size = np.sqrt(np.mean(np.square(g)))
-        last: tuple[str, NDArray[Any]]
+        size = np.sqrt(np.mean(np.square(g, dtype=np.float64)))
+        cells: list[tuple[str, Any]] = [
+            (f"g{k}, rms {size:.2g}", 0.5 + g / (2 * loud)),
+            (f"v{k}{_decibel(numbers['psnr_v'])}", v),
+            (f"x{k}{_decibel(numbers['psnr_x'])}", x),
+        ]
         if study.clean is None:
-            last = f"|x{k} − x{k - 1}|", error_map(x, before[k - 1])
+            changed = error_map(x, before[k - 1].clip(0, 1))
+            cells.append((f"|x{k} − x{k - 1}|, {_ERRORS}", changed))
         else:
-            last = f"error of x{k}", error_map(x, study.clean)
-        columns.append(
-            [
-                (f"g{k}, rms {size:.2g}", 0.5 + g / (2 * loud)),
-                (f"v{k}{_decibel(numbers['psnr_v'])}", v),
-                (f"x{k}{_decibel(numbers['psnr_x'])}", x),
-                last,
-            ]
-        )
-    height, width, _ = study.inputs.shape
+            cells.append((f"error of x{k}, {_ERRORS}", error_map(x, study.clean)))
+        columns.append(cells)
+    if study.config.degradation == "none":
+        columns = [cells[1:] for cells in columns]
+    rows, (height, width, _) = len(columns[0]), study.inputs.shape
     figure = Figure(
-        figsize=(_TILE * len(columns), 4 * (_TILE * height / width + 0.22)), layout="constrained"
+        figsize=(_TILE * len(columns), rows * (_TILE * height / width + 0.22)),
+        layout="constrained",
     )
-    axes = figure.subplots(4, len(columns), squeeze=False)
+    axes = figure.subplots(rows, len(columns), squeeze=False)
     for column, cells in zip(axes.T, columns, strict=True):
         for ax, (title, image) in zip(column, cells, strict=True):
             ax.axis("off")
@@ -76,36 +75,44 @@ def _pictures(study: Study) -> Figure:
 
 
 def _reference(study: Study) -> list[tuple[str, Any]]:
-    """The column before the stages: the input and, if it is known, the clean image."""
+    """The column before the stages: the input, if it is a picture, and what is known of it."""
+    none = ("", None)
+    if study.config.measurements:
+        return [none, none, ("clean, which is sampled", study.inputs), none]
     decibel = "" if study.input is None else _decibel(study.input["psnr"])
-    column: list[tuple[str, Any]] = [("", None), (f"input{decibel}", study.inputs)]
-    if study.clean is None or study.inputs is study.clean:
-        return [*column, ("", None), ("", None)]
-    error = error_map(study.inputs, study.clean)
-    return [*column, ("clean", study.clean), (f"error, 0 … {LARGEST_ERROR:g}", error)]
+    column: list[tuple[str, Any]] = [none, (f"input{decibel}", study.inputs)]
+    if study.clean is None:
+        return [*column, none, none]
+    error = (f"error, {_ERRORS}", error_map(study.inputs, study.clean))
+    return [*column, ("clean", study.clean), error]
 
 
 def _progress(study: Study) -> Figure:
     figure, ax = _new(study)
+    residuals = [s["residual"] for s in study.stages]
     if study.stages[0]["psnr_x"] is None:
-        _line(ax, study, [s["residual"] for s in study.stages], "‖Φ(x) − y‖, rms", _FIRST)
+        _line(ax, study, residuals, _RESIDUAL, _FIRST)
+        ax.set_ylabel("root mean square")
         ax.set_ylim(bottom=0)
-    else:
-        if study.input is not None:
-            ax.axhline(study.input["psnr"], color="gray", linestyle=":", label="input")
+        ax.legend(fontsize=8)
+        return figure
+    if study.input is not None and np.isfinite(study.input["psnr"]):
+        ax.axhline(study.input["psnr"], color="gray", linestyle=":", label="input")
+    steps = study.config.degradation != "none"
+    if steps:
         _line(ax, study, [s["psnr_v"] for s in study.stages], "v, after the gradient step", _SECOND)
-        _line(ax, study, [s["psnr_x"] for s in study.stages], "x, after the proximal step", _FIRST)
-        ax.set_ylabel("PSNR, dB")
+    _line(ax, study, [s["psnr_x"] for s in study.stages], "x, after the proximal step", _FIRST)
+    ax.set_ylabel("PSNR, dB")
+    lines = [*ax.get_lines()]
+    if steps:
         other = ax.twinx()
-        _line(other, study, [s["residual"] for s in study.stages], "‖Φ(x) − y‖, right", "lightgray")
+        _line(other, study, residuals, f"{_RESIDUAL}, right", "lightgray")
         other.set_ylabel("residual, rms")
         other.set_ylim(bottom=0)
         ax.set_zorder(other.get_zorder() + 1)
         ax.patch.set_visible(False)
-        lines = [*ax.get_lines(), *other.get_lines()]
-        ax.legend(lines, [str(line.get_label()) for line in lines], fontsize=8)
-        return figure
-    ax.legend(fontsize=8)
+        lines += other.get_lines()
+    ax.legend(lines, [str(line.get_label()) for line in lines], fontsize=8)
     return figure
 
 
@@ -123,16 +130,22 @@ def _moves(study: Study) -> Figure:
 
 
 def _gradient(study: Study) -> Figure:
-    figure, ax = _new(study)
+    figure, left, right = _side_by_side()
     groups = [stage["gradient"] for stage in study.stages]
-    _line(ax, study, [g["cosine"] for g in groups], "cosine with the gradient", _FIRST)
-    if groups[0].get("towards_clean") is not None:
-        values = [g["towards_clean"] for g in groups]
-        _line(ax, study, values, "cosine with the way to the clean image", _THIRD)
-    _line(ax, study, [g["data_ratio"] for g in groups], "data term after / before", _SECOND)
-    ax.axhline(0, color="gray", linewidth=0.8)
-    ax.axhline(1, color="gray", linewidth=0.8, linestyle=":")
-    ax.legend(fontsize=8)
+    _line(left, study, [g["cosine"] for g in groups], "cosine with the gradient", _FIRST)
+    towards = [g["towards_clean"] for g in groups]
+    if any(value is not None for value in towards):
+        label = "cosine of the step with the way to the clean image"
+        _line(left, study, towards, label, _THIRD)
+    left.axhline(0, color="gray", linewidth=0.8)
+    left.set_ylim(-1.05, 1.05)
+    ratios = [g["data_ratio"] for g in groups]
+    _line(right, study, ratios, "data term after / before", _SECOND)
+    right.axhline(1, color="gray", linewidth=0.8, linestyle=":")
+    right.set_yscale("log")
+    for ax in (left, right):
+        _count(ax, study)
+        ax.legend(fontsize=8)
     return figure
 
 
@@ -179,25 +192,27 @@ def _contraction(study: Study) -> Figure:
 
 def _depth(study: Study) -> Figure:
     depth: dict[str, Any] = study.depth or {}
-    figure, left, right = _side_by_side()
-    numbers = range(1, len(depth["residual"]) + 1)
-    left.semilogy(numbers, depth["residual"], color=_FIRST, label="‖Φ(x) − y‖")
-    left.semilogy(numbers, depth["change"], color=_SECOND, label="‖x − x before‖")
-    left.set_ylabel("root mean square")
     if "psnr" in depth:
-        right.plot(numbers, _gaps(depth["psnr_result"]), color=_FIRST, label="result, last stage's")
-        right.plot(numbers, _gaps(depth["psnr"]), color=_THIRD, label="estimate")
+        figure, left, right = _side_by_side()
+        right.plot(*_counted(depth["psnr_result"]), color=_FIRST, label="result, last stage's")
+        right.plot(*_counted(depth["psnr"]), color=_THIRD, label="estimate")
         right.set_ylabel("PSNR, dB")
+        axes = left, right
     else:
-        right.axis("off")
-    for ax in (left, right):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        left = figure.subplots()
+        axes = (left,)
+    if depth["residual"] is not None:
+        left.plot(*_counted(depth["residual"]), color=_FIRST, label="‖Φ(xₙ₋₁) − y‖")
+    left.plot(*_counted(depth["change"]), color=_SECOND, label="‖xₙ − xₙ₋₁‖")
+    left.set_yscale("log")
+    left.set_ylabel("root mean square")
+    for ax in axes:
         ax.axvline(depth["trained"], color="gray", linestyle=":", label="in training")
         if depth["diverged_at"] is not None:
             ax.axvline(depth["diverged_at"], color="tab:red", linestyle=":", label="diverged")
-        ax.set_xlabel("iterations of the shared stage")
-    left.legend(fontsize=8)
-    if "psnr" in depth:
-        right.legend(fontsize=8)
+        ax.set_xlabel("n, iterations of the shared stage")
+        ax.legend(fontsize=8)
     return figure
 
 
@@ -229,14 +244,17 @@ def _attribution(study: Study) -> Figure:
     maps = [*explained.saliency]
     figure = Figure(figsize=(_TILE * (len(maps) + 1), _TILE + 0.5), layout="constrained")
     axes = figure.subplots(1, len(maps) + 1)
+    given = "picture" if study.config.measurements else "input"
     for k, (ax, saliency) in enumerate(zip(axes, maps, strict=False), 1):
         # On a logarithmic scale of three decades: what is far from the patch is weak.
-        strength = np.log10(saliency / (saliency.max() or 1) + 1e-3) / 3 + 1
+        with np.errstate(over="ignore", invalid="ignore"):  # of derivatives that are not finite
+            strength = np.log10(saliency / (saliency.max() or 1) + 1e-3) / 3 + 1
         ax.imshow(strength, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
         radius = study.stages[k - 1]["attribution"]["radius_95"]
-        ax.set_title(f"|∂ patch of x{k}/∂y|, 95 % in {radius:.0f} px", fontsize=7)
+        within = "" if radius is None else f", 95 % in {radius:.0f} px"
+        ax.set_title(f"|∂ patch of x{k}/∂ {given}|{within}", fontsize=7)
     found = explained.integrated
-    loud = float(np.percentile(np.abs(found), _LOUD)) or 1.0
+    loud = _loudest(found)
     axes[-1].imshow(found, cmap="RdBu", vmin=-loud, vmax=loud, interpolation="nearest")
     axes[-1].set_title("integrated gradients", fontsize=7)
     patch = explained.patch
@@ -270,8 +288,18 @@ def _line(ax: Any, study: Study, values: list[float | None], label: str, color: 
     ax.plot(range(1, len(study.stages) + 1), _gaps(values), "o-", color=color, label=label)
 
 
+def _counted(values: list[float | None]) -> tuple[range, list[float]]:
+    return range(1, len(values) + 1), _gaps(values)
+
+
 def _gaps(values: list[float | None]) -> list[float]:
     return [np.nan if value is None else value for value in values]
+
+
+def _loudest(values: NDArray[Any]) -> float:
+    """The magnitude that becomes the end of a scale."""
+    finite = np.abs(values[np.isfinite(values)])
+    return (float(np.percentile(finite, _LOUD)) if finite.size else 0.0) or 1.0
 
 
 def _shown(image: NDArray[Any]) -> NDArray[Any]:

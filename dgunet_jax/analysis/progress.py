@@ -27,7 +27,10 @@ class Progress:
 
 
 def progress(before: Array, traced: StageTrace) -> Progress:
-    """Measures a stage.
+    """Measures a stage from what it computed; three differences of images, no run of the stage.
+
+    Source: v = x − ρ Φᵀ(Φ(x) − y), then x = prox(v): the two steps of Mou, Wang, Zhang, CVPR 2022,
+    (5) and (6). The moves need not add up to the change: they may undo each other.
 
     Args:
       before: x_{k−1}, (N, H, W, C).

@@ -6,7 +6,9 @@ from dgunet_jax.errors import UserError
 _PATCH = 16  # pixels, side of the patch that is explained if none is named
 
 
-def region(height: int, width: int, side: int, multiple: int, around: Patch | None) -> Patch:
+def region(
+    height: int, width: int, side: int, multiple: int, around: Patch | None, option: str = "size"
+) -> Patch:
     """The part of an image that a network can take whole and that is at most so large.
 
     Args:
@@ -14,6 +16,7 @@ def region(height: int, width: int, side: int, multiple: int, around: Patch | No
       side: the largest height and width, pixels.
       multiple: height and width must be multiples of it.
       around: what must lie in it, as near to its centre as possible; None: the image's centre.
+      option: what the side is called where it is too small.
 
     Raises:
       UserError: the image is smaller than the multiple, or the patch too large or not within the
@@ -22,7 +25,7 @@ def region(height: int, width: int, side: int, multiple: int, around: Patch | No
     if min(height, width) < multiple:
         raise UserError(f"{width}×{height} pixels: must be at least {multiple}×{multiple}")
     if side < multiple:
-        raise UserError(f"size {side}: must be at least {multiple} pixels")
+        raise UserError(f"{option} {side}: must be at least {multiple} pixels")
     found_height, found_width = (min(side, n) // multiple * multiple for n in (height, width))
     if around is None:
         row, column = (height - 1) / 2, (width - 1) / 2
@@ -30,8 +33,8 @@ def region(height: int, width: int, side: int, multiple: int, around: Patch | No
         around.check(height, width)
         if around.width > found_width or around.height > found_height:
             raise UserError(
-                f"patch {around.x} {around.y} {around.width} {around.height} (X Y W H): must be at"
-                f" most {found_width}×{found_height} pixels large"
+                f"{around}: must be at most {found_width}×{found_height} pixels large, as {option}"
+                f" {side} allows"
             )
         row, column = around.centre
     y = _place(row, found_height, height, around and (around.y, around.height))

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-_TITLES = {
+from dgunet_jax.page import html_page
+
+TITLES = {
     "stages": "The stages",
     "progress": "Progress",
     "moves": "Which step does the work",
@@ -21,39 +23,44 @@ _TITLES = {
 }
 
 _EXPLAINED = {
-    "stages": "g = Φᵀ(Φ(x) − y) in grey where it is zero, one scale for all stages; v = x − ρ g;"
-    " x after the proximal step; below, what is wrong with x or, where the clean image is not"
-    " known, what the stage changed.",
+    "stages": "v before and x after the proximal step; below, what is wrong with x or, where the"
+    " clean image is not known, what the stage changed, both clamped.",
     "progress": "PSNR of the clamped images, on the part of the picture that was analysed.",
     "moves": "Root mean squares on the scale of the images, [0, 1].",
     "gradient": "The gradient of ½‖Φ(x) − y‖² is the vector-Jacobian product of Φ with its"
-    " residual. A ratio below 1: the step lowers the data term.",
+    " residual; the step is −ρ Φᵀ(Φ(x) − y). A ratio below 1: it lowers the data term.",
     "adjointness": "|⟨J_Φᵀ u, w⟩ − ⟨u, J_Φ w⟩| over the sum of the two magnitudes; 0 for an adjoint"
     " pair.",
-    "steps": "L = ‖J_Φ(x)‖² by power iteration. For a linear Φ with its adjoint, gradient descent"
-    " converges for 0 < ρL < 2.",
-    "contraction": "Largest singular values of the stages' Jacobians by power iteration; symmetry"
-    " of the proximal maps' Jacobians, which true proximal maps have, from random probes.",
+    "steps": "L = ‖J_Φ(x)‖² by Golub–Kahan bidiagonalisation. For a linear Φ with its adjoint,"
+    " gradient descent converges for 0 < ρL < 2.",
+    "contraction": "Largest singular values of the stages' Jacobians by Golub–Kahan"
+    " bidiagonalisation; symmetry of the proximal maps' Jacobians, which true proximal maps have,"
+    " from random probes.",
     "depth": "The first stage, then the shared one n times, then the last.",
-    "flow": "L is the training loss, summed over the stages; each use of shared weights counts"
-    " alone.",
-    "attribution": "Derivatives of the mean of the framed patch by the input's pixels, on a"
-    " logarithmic scale of three decades; and integrated gradients along a path of Gaussian blurs,"
-    " blue where a pixel raises the patch.",
+    "flow": "How a training loss reaches every stage; each use of shared weights counts alone.",
+    "attribution": "Derivatives of the mean of the framed patch by the pixels of the picture that"
+    " was given, each map on a logarithmic scale of its own, three decades down from its largest"
+    " value; and integrated gradients along a path of Gaussian blurs, blue where a pixel raises the"
+    " patch.",
 }
 
+_OF_STEPS = {
+    "stages": "g = Φᵀ(Φ(x) − y), in grey where it is zero, one scale for all stages, makes"
+    " v = x − ρ g; ",
+    "progress": "The residual at k is that of x before the stage, which its gradient step starts"
+    " from. ",
+}
+"""What is said before that of networks that have gradient steps."""
+
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem;
-       color: #1c1c1c; background: #fff; }
-h1 { font-size: 1.5rem; margin-bottom: .2rem; }
-h2 { font-size: 1.15rem; margin: 2rem 0 .3rem; }
-.note { color: #555; margin-top: 0; }
+h2 { margin-bottom: .3rem; }
+.note { margin-top: 0; }
 figure { margin: 0; }
 figure img { max-width: 100%; height: auto; }
 figcaption { max-width: 50rem; }
-table { border-collapse: collapse; font-size: .85rem; display: block; overflow-x: auto; }
-th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #ddd;
-         font-variant-numeric: tabular-nums; white-space: nowrap; }
+table { font-size: .85rem; display: block; overflow-x: auto; }
+th, td { padding: .2rem .6rem; text-align: right; font-variant-numeric: tabular-nums;
+         white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 """
 
@@ -81,25 +88,20 @@ def page(
       sentences: what each means, by the same names.
       stages: the numbers, for the table at the end.
     """
-    parts = [f"<h1>{html.escape(title)}</h1>"]
-    parts += [f"<p class=note>{html.escape(fact)}</p>" for fact in facts]
+    parts = [f"<p class=note>{html.escape(fact)}</p>" for fact in facts]
     for name, content in images.items():
         source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
         caption = html.escape(sentences.get(name, ""))
+        note = _EXPLAINED[name]
+        if "gradient" in stages[0]:
+            note = _OF_STEPS.get(name, "") + note
         parts.append(
-            f"<h2 id={name}>{_TITLES[name]}</h2><p class=note>{html.escape(_EXPLAINED[name])}</p>"
-            f'<figure><img alt="{_TITLES[name]}" src="{source}">'
+            f"<h2 id={name}>{TITLES[name]}</h2><p class=note>{html.escape(note)}</p>"
+            f'<figure><img alt="{TITLES[name]}" src="{source}">'
             f"<figcaption>{caption}</figcaption></figure>"
         )
     parts.append(f"<h2 id=numbers>All numbers</h2>{_table(stages)}")
-    head = (
-        "<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>"
-        '<meta name=viewport content="width=device-width, initial-scale=1">'
-        # A page from a file has no icon: without this, browsers look for one.
-        f'<link rel=icon href="data:,"><title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}</style></head><body>\n"
-    )
-    return head + "\n".join(parts) + "\n</body></html>\n"
+    return html_page(title, parts, _STYLE)
 
 
 def _table(stages: Sequence[Mapping[str, object]]) -> str:

@@ -19,54 +19,14 @@ class LargestSingularValue:
     """‖J‖₂ of every picture's Jacobian.
 
     Attributes:
-      value: the estimate, (N,); it comes from below.
+      value: the estimate, (N,); it comes from below. NaN where a product is not finite.
       iterations: how many were made, a scalar.
-      converged: whether it came within the tolerance, (N,).
+      converged: whether J is certain to have a singular value within the tolerance of it, (N,).
     """
 
     value: Array
     iterations: Array
     converged: Array
-
-
-def largest_singular_value(
-    function: Callable[[Any], Any],
-    at: Any,
-    key: Array,
-    tolerance: float = 1e-3,
-    most: int = 100,
-) -> LargestSingularValue:
-    """‖J‖₂ of a function's Jacobian, by power iteration on JᵀJ.
-
-    From a random unit u again and again: σ = ‖Ju‖, then u = JᵀJu / ‖JᵀJu‖; one JVP and one VJP an
-    iteration. σ never falls; it converges as (σ₂/σ₁)^(2n) (Golub and Van Loan, Matrix
-    Computations, 8.2). That the last step was small does not prove that the limit is near.
-
-    Args:
-      function: of arrays, or trees of them, whose first axis counts pictures; each picture's
-        result depends on that picture alone.
-      at: where it is differentiated.
-      key: of the first direction.
-      tolerance: relative change at which the iteration ends.
-      most: iterations after which it ends anyway.
-    """
-    _, push = jax.linearize(function, at)
-    u = probe(key, at)
-    none = jnp.full_like(inner(u, u), -1)
-
-    def unfinished(state: Any) -> Array:
-        _, before, value, i = state
-        return (i < most) & ~jnp.all(_close(before, value, tolerance))
-
-    def iterate(state: Any) -> Any:
-        u, _, value, i = state
-        image = push(u)
-        (back,) = jax.linear_transpose(push, u)(image)
-        return unit(back), value, norm(image), i + 1
-
-    start = u, none, jnp.zeros_like(none), jnp.zeros((), jnp.int32)
-    _, before, value, iterations = jax.lax.while_loop(unfinished, iterate, start)
-    return LargestSingularValue(value, iterations, _close(before, value, tolerance))
 
 
 def largest_singular_value_of(
@@ -78,9 +38,14 @@ def largest_singular_value_of(
 
         αₙ uₙ = J vₙ − βₙ₋₁ uₙ₋₁,   βₙ vₙ₊₁ = Jᵀ uₙ − αₙ vₙ.
 
-    The largest singular value σ of the bidiagonal matrix of α and β comes from below, in far fewer
-    steps than those of `largest_singular_value`; J has a singular value within βₙ |pₙ| of σ, p the
-    left singular vector (Golub and Kahan, 1965; Golub and Van Loan, Matrix Computations, 10.4).
+    The largest singular value σ of the bidiagonal matrix of α and β comes from below; J has a
+    singular value within βₙ |pₙ| of σ, p the left singular vector (Golub and Kahan, 1965; Golub and
+    Van Loan, Matrix Computations, 10.4). It is the largest one unless v₁ has no part in that one's
+    direction, which has probability 0.
+
+    The products are those of power iteration on JᵀJ, which takes the same vectors one by one. This
+    takes the best of all they span, and so needs far fewer; and power iteration has no bound: that
+    its last change was small does not prove that the limit is near.
 
     Not for use under `jit`: XLA's CPU backend is six times slower at a network's convolutions
     inside of a loop than outside.
@@ -102,12 +67,11 @@ def largest_singular_value_of(
         alphas.append(np.asarray(alpha, np.float64))
         betas.append(np.asarray(beta, np.float64))
         value, error = _largest(np.stack(alphas, axis=1), np.stack(betas, axis=1))
-        if len(alphas) == most or (error <= tolerance * value).all():
+        converged = error <= tolerance * value
+        if len(alphas) == most or (converged | np.isnan(value)).all():
             break
     return LargestSingularValue(
-        jnp.asarray(value, alpha.dtype),
-        jnp.asarray(len(alphas)),
-        jnp.asarray(error <= tolerance * value),
+        jnp.asarray(value, alpha.dtype), jnp.asarray(len(alphas)), jnp.asarray(converged)
     )
 
 
@@ -125,11 +89,17 @@ def _bidiagonalise(
 
 def _largest(alphas: NDArray, betas: NDArray) -> tuple[NDArray, NDArray]:
     """σ of bidiagonal matrices, and how far the nearest singular value of J is at most; (N,)."""
-    found = [
-        np.linalg.svd(np.diag(a) + np.diag(b[:-1], 1)) for a, b in zip(alphas, betas, strict=True)
-    ]
-    value = np.array([singular[0] for _, singular, _ in found])
-    return value, np.array([abs(left[-1, 0]) for left, _, _ in found]) * betas[:, -1]
+    found = [_of_bidiagonal(a, b) for a, b in zip(alphas, betas, strict=True)]
+    value, error = np.array(found).T
+    return value, error
+
+
+def _of_bidiagonal(alphas: NDArray, betas: NDArray) -> tuple[float, float]:
+    matrix = np.diag(alphas) + np.diag(betas[:-1], 1)
+    if not np.isfinite(matrix).all():
+        return np.nan, np.nan
+    left, singular, _ = np.linalg.svd(matrix)
+    return singular[0], abs(left[-1, 0]) * betas[-1]
 
 
 @flax.struct.dataclass
@@ -140,12 +110,14 @@ class Symmetry:
     Attributes:
       gap: E|⟨Ju, w⟩ − ⟨u, Jw⟩| / E(|⟨Ju, w⟩| + |⟨u, Jw⟩|) over random unit u and w, in [0, 1]; 0
         for a symmetric J, 1 for a rotation by 90°.
-      lowest_quotient: the least ⟨u, Ju⟩ that was met; negative proves that J is not positive
-        semi-definite, positive proves nothing.
+      lowest_quotient: the least ⟨u, Ju⟩ that was met.
+      negative: whether a ⟨u, Ju⟩ was met below −√n ε ‖Ju‖, which rounding to ε does not explain in
+        a sum of n products: it proves that J is not positive semi-definite. False proves nothing.
     """
 
     gap: Array
     lowest_quotient: Array
+    negative: Array
 
 
 def symmetry(
@@ -167,19 +139,21 @@ def symmetry_of(
 ) -> Symmetry:
     """`symmetry` of a Jacobian that is given by its products, as in `largest_singular_value_of`."""
     pairs = [_products(push, at, each) for each in jax.random.split(key, probes)]
-    left, right, quotients = (jnp.stack(values) for values in zip(*pairs, strict=True))
+    left, right, quotients, negative = (jnp.stack(values) for values in zip(*pairs, strict=True))
     gap = jnp.abs(left - right).mean(axis=0) / (jnp.abs(left) + jnp.abs(right)).mean(axis=0)
-    return Symmetry(gap=gap, lowest_quotient=quotients.min(axis=0))
+    return Symmetry(gap, quotients.min(axis=0), negative.any(axis=0))
 
 
 @jax.jit
-def _products(push: Callable[[Array], Array], at: Array, key: Array) -> tuple[Array, Array, Array]:
-    """⟨Ju, w⟩, ⟨u, Jw⟩ and the lesser of ⟨u, Ju⟩ and ⟨w, Jw⟩ for random unit u and w."""
+def _products(
+    push: Callable[[Array], Array], at: Array, key: Array
+) -> tuple[Array, Array, Array, Array]:
+    """⟨Ju, w⟩, ⟨u, Jw⟩, the lesser of ⟨u, Ju⟩ and ⟨w, Jw⟩ for random unit u and w, and whether one
+    of these is negative beyond rounding."""
     u, w = (probe(each, at) for each in jax.random.split(key))
     pushed_u, pushed_w = push(u), push(w)
-    quotients = jnp.minimum(inner(u, pushed_u), inner(w, pushed_w))
-    return inner(pushed_u, w), inner(u, pushed_w), quotients
-
-
-def _close(before: Array, value: Array, tolerance: float) -> Array:
-    return jnp.abs(value - before) <= tolerance * value
+    quotients = jnp.stack([inner(u, pushed_u), inner(w, pushed_w)])
+    rounding = at[0].size ** 0.5 * jnp.finfo(at.dtype).eps
+    lengths = jnp.stack([norm(pushed_u), norm(pushed_w)])
+    negative = (quotients < -rounding * lengths).any(axis=0)
+    return inner(pushed_u, w), inner(u, pushed_w), quotients.min(axis=0), negative

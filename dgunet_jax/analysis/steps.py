@@ -1,15 +1,18 @@
 """Step sizes against the bound of gradient descent."""
 
+from collections.abc import Callable
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 
-from dgunet_jax.analysis.spectra import largest_singular_value
-from dgunet_jax.operators.gradient import Operator
+from dgunet_jax.analysis.spectra import largest_singular_value_of
+from dgunet_jax.models.unfold import UnfoldedStage
 
 Array = jax.Array
 
 BOUND = 2.0  # ρ L below it: gradient descent on a data term of curvature L converges
+TOLERANCE = 1e-3  # relative, of √L
 
 
 @flax.struct.dataclass
@@ -18,10 +21,10 @@ class Step:
 
     Attributes:
       step_size: ρ.
-      curvature: L = ‖J_Φ(x)‖₂², the Gauss-Newton curvature of ½‖Φ(x) − y‖².
+      curvature: L = ‖J_Φ(x)‖₂², the Gauss-Newton curvature of ½‖Φ(x) − y‖²; it comes from below.
       product: ρ L. Descent is certain in (0, 2) for a linear Φ with its adjoint (Nesterov,
         Introductory Lectures on Convex Optimization, 2004, 1.2.3); a negative one ascends.
-      converged: whether the power iteration for L did.
+      converged: whether √L is certain to be within the tolerance of a singular value.
     """
 
     step_size: Array
@@ -30,16 +33,30 @@ class Step:
     converged: Array
 
 
-def step(operator: Operator, step_size: Array | float, x: Array, key: Array) -> Step:
-    """Measures ρ and L; at most 100 JVPs and VJPs of Φ.
+def step(
+    stage: UnfoldedStage,
+    x: Array,
+    key: Array,
+    tolerance: float = TOLERANCE,
+    most: int = 100,
+) -> Step:
+    """Measures ρ and L; at most `most` JVPs and VJPs of Φ, for the trained networks about 50.
+
+    Not for use under `jit`: see `largest_singular_value_of`.
 
     Args:
-      operator: Φ.
-      step_size: ρ, a scalar.
+      stage: as `dgunet_jax.unfold` gives it.
       x: the estimate before the step, (N, H, W, C).
-      key: of the power iteration.
+      key: of the first direction.
+      tolerance, most: of the iterations, see `largest_singular_value_of`.
     """
-    found = largest_singular_value(operator.forward, x, key)
+    found = largest_singular_value_of(_linearized(stage, x), x, key, tolerance, most)
     curvature = jnp.square(found.value)
-    sizes = jnp.broadcast_to(jnp.asarray(step_size, x.dtype), curvature.shape)
+    sizes = jnp.broadcast_to(jnp.asarray(stage.step_size, x.dtype), curvature.shape)
     return Step(sizes, curvature, sizes * curvature, found.converged)
+
+
+@jax.jit
+def _linearized(stage: UnfoldedStage, x: Array) -> Callable[[Array], Array]:
+    """dx ↦ J_Φ(x) dx."""
+    return jax.linearize(stage.operator.forward, x)[1]

@@ -8,10 +8,10 @@ from pathlib import Path
 from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation import datasets, tables
 from dgunet_jax.evaluation.evaluate import evaluate
-from dgunet_jax.evaluation.names import escaped
 from dgunet_jax.evaluation.protocols import SUITES, Protocol, protocols
 from dgunet_jax.evaluation.restoring import Restoring
 from dgunet_jax.evaluation.suites import evaluate_suite
+from dgunet_jax.names import escaped
 from dgunet_jax.restoration.command import parse_bytes, parse_mesh, parse_tile
 from dgunet_jax.wording import counted
 

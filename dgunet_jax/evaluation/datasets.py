@@ -13,11 +13,11 @@ from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.dnd import find_boxes
 from dgunet_jax.evaluation.layouts import Pair, clean_folder, find_pairs
 from dgunet_jax.evaluation.measures import SMALLEST
-from dgunet_jax.evaluation.names import escaped, is_text
 from dgunet_jax.evaluation.protocols import Protocol
 from dgunet_jax.evaluation.samples import Sample, read_clean, read_noisy, read_pair
 from dgunet_jax.evaluation.sidd import find_blocks
 from dgunet_jax.images.reading import Header, read_header
+from dgunet_jax.names import escaped, is_text
 
 Item = TypeVar("Item")
 

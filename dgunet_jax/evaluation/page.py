@@ -1,13 +1,6 @@
-"""How a report looks and what happens on a click; the page needs nothing else."""
+"""How the report of an evaluation looks and what happens on a click."""
 
 STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem;
-       color: #1c1c1c; background: #fff; }
-h1 { font-size: 1.5rem; margin-bottom: .2rem; }
-h2 { font-size: 1.15rem; margin-top: 2rem; }
-.note { color: #555; }
-table { border-collapse: collapse; }
-th, td { padding: .25rem .8rem; text-align: left; border-bottom: 1px solid #ddd; }
 th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .sortable th { cursor: pointer; user-select: none; }
 .sortable th[aria-sort=ascending]::after { content: " \\25B2"; }

@@ -14,6 +14,7 @@ from dgunet_jax.evaluation.protocols import Protocol
 from dgunet_jax.evaluation.restored import Restored
 from dgunet_jax.evaluation.results import Evaluation
 from dgunet_jax.files import replacing
+from dgunet_jax.page import html_page
 
 
 def write_report(
@@ -39,14 +40,12 @@ def _page(
     shown: Mapping[str, Sequence[str]],
     pictures: Mapping[str, Restored],
 ) -> str:
-    title = html.escape(f"{evaluation.protocol.title}: {evaluation.label}")
     protocol, scores = evaluation.protocol, dict(evaluation.scored)
     hint = (
         f"<p class=note>Click to enlarge. The error map is the mean absolute error of the channels,"
         f" black at 0, brightest from {LARGEST_ERROR:g} of the full range on.</p>"
     )
     parts = [
-        f"<h1>{title}</h1>",
         f"<p class=note>{html.escape(tables.header(evaluation))}</p>",
         _summary(tables.rows(evaluation)),
         _failures(evaluation.failures),
@@ -55,14 +54,8 @@ def _page(
         _images(evaluation.scored),
         f"<h2>Made with</h2><pre>{html.escape(json.dumps(evaluation.provenance, indent=1))}</pre>",
     ]
-    return (
-        "<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>"
-        '<meta name=viewport content="width=device-width, initial-scale=1">'
-        # A page from a file has no icon: without this, browsers look for one.
-        f'<link rel=icon href="data:,"><title>{title}</title><style>{STYLE}</style></head><body>\n'
-        + "\n".join(filter(None, parts))
-        + f"\n<script>{SCRIPT}</script></body></html>\n"
-    )
+    title = f"{evaluation.protocol.title}: {evaluation.label}"
+    return html_page(title, parts, STYLE, SCRIPT)
 
 
 def _summary(rows: Iterable[tables.Row]) -> str:

@@ -10,12 +10,12 @@ from dgunet_jax.errors import UserError, reason
 from dgunet_jax.evaluation import protocols
 from dgunet_jax.evaluation.journal import FILE, Journal
 from dgunet_jax.evaluation.measures import Scores, compare
-from dgunet_jax.evaluation.names import escaped
 from dgunet_jax.evaluation.restored import Restored, Result, Source
 from dgunet_jax.evaluation.samples import Sample
 from dgunet_jax.evaluation.showcase import Showcase
 from dgunet_jax.images.picture import Picture, to_uint8
 from dgunet_jax.images.writing import write
+from dgunet_jax.names import escaped
 from dgunet_jax.restoration.files import ahead
 from dgunet_jax.restoration.plan import pixels
 from dgunet_jax.restoration.progress import Progress

@@ -10,7 +10,6 @@ from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation import tables
 from dgunet_jax.evaluation.evaluate import evaluate
 from dgunet_jax.evaluation.journal import FILE, another, check_same
-from dgunet_jax.evaluation.names import escaped
 from dgunet_jax.evaluation.protocols import Suite, protocols
 from dgunet_jax.evaluation.restoring import Restoring
 from dgunet_jax.evaluation.results import (
@@ -24,6 +23,7 @@ from dgunet_jax.evaluation.results import (
 )
 from dgunet_jax.files import read_bytes
 from dgunet_jax.lock import locked
+from dgunet_jax.names import escaped
 
 
 def evaluate_suite(

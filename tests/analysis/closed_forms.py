@@ -41,11 +41,27 @@ def linear(matrix: Any, shape: tuple[int, ...], transposed: Any = None) -> Linea
 
 
 @flax.struct.dataclass
+class Squares:
+    """Φ(x) = x² and, in place of its adjoint, r ↦ r²: their Jacobians are diag(2x) and diag(2r)."""
+
+    shape: tuple[int, ...] = flax.struct.field(pytree_node=False)
+
+    def forward(self, x: Array) -> Array:
+        return jnp.square(x).reshape(x.shape[0], -1)
+
+    def adjoint(self, r: Array, at: Array) -> Array:
+        return jnp.square(r).reshape(-1, *self.shape)
+
+    def start(self, y: Array) -> Array:
+        return self.adjoint(y, y)
+
+
+@flax.struct.dataclass
 class LinearStage:
     """x ↦ s · soft threshold(x − ρ Aᵀ(A x − y), t); the memory counts stages."""
 
     params: Any
-    operator: Linear
+    operator: Any
 
     @property
     def step_size(self) -> Array:
@@ -61,10 +77,21 @@ class LinearStage:
 
 
 def stage(
-    operator: Linear, step_size: float, scale: float = 1.0, threshold: float = 0.0
+    operator: Any, step_size: float, scale: float = 1.0, threshold: float = 0.0
 ) -> LinearStage:
     numbers = {"step_size": step_size, "scale": scale, "threshold": threshold}
     return LinearStage({name: jnp.asarray(value) for name, value in numbers.items()}, operator)
+
+
+@flax.struct.dataclass
+class AddingStage:
+    """(x, m) ↦ (x + m, m): no gradient step, and a proximal step that adds the memory."""
+
+    def gradient(self, x: Array, y: Array) -> Array:
+        return x
+
+    def proximal(self, v: Array, memory: Array, y: Array) -> tuple[Array, Array]:
+        return v + memory, memory
 
 
 @flax.struct.dataclass
@@ -72,6 +99,7 @@ class LinearNetwork:
     """Stages that start from their input, which is the measurement too."""
 
     stages: tuple[LinearStage, ...]
+    model: Any = flax.struct.field(pytree_node=False, default=None)
 
     def start(self, inputs: Array) -> tuple[Array, Array]:
         return inputs, inputs.reshape(inputs.shape[0], -1)

@@ -7,6 +7,7 @@ import numpy as np
 
 from dgunet_jax.analysis.attribution import Patch
 from dgunet_jax.analysis.study import Explained, Study
+from dgunet_jax.models.config import DGUNetConfig
 
 SIDE = 8
 _STAGE: dict[str, Any] = {
@@ -17,14 +18,22 @@ _STAGE: dict[str, Any] = {
     "step": {"step_size": 0.5, "curvature": 1.5, "product": 0.75, "converged": True},
     "flow": {"estimate": 0.01, "weights": 0.1},
     "contraction": {
-        "image": 0.9, "state": 1.5, "converged": True, "symmetry_gap": 0.2, "lowest_quotient": 0.1,
+        "image": 0.9, "image_converged": True, "state": 1.5, "state_converged": True,
+        "symmetry_gap": 0.2, "lowest_quotient": 0.1, "negative": False,
     },
-    "attribution": {"radius_50": 3.0, "radius_95": 20.0},
+    "attribution": {"radius_50": 1.0, "radius_95": 2.0},
 }  # fmt: skip
 
 
-def made(*changes: dict[str, Any], clean: bool = True, quick: bool = False, **more: Any) -> Study:
+def made(
+    *changes: dict[str, Any],
+    clean: bool = True,
+    quick: bool = False,
+    network: dict[str, Any] | None = None,
+    **more: Any,
+) -> Study:
     """A study of as many stages as there are changes; groups are named as in `gradient__cosine`."""
+    config = DGUNetConfig(num_stages=max(2, len(changes)), **(network or {}))
     stages = []
     for k, change in enumerate(changes, 1):
         stage = {"stage": k, **copy.deepcopy(_STAGE)}
@@ -40,28 +49,42 @@ def made(*changes: dict[str, Any], clean: bool = True, quick: bool = False, **mo
             del stage["flow"]
         if quick:
             del stage["contraction"], stage["attribution"]
+        if config.degradation == "none":
+            del stage["gradient"], stage["adjointness"], stage["step"]
+            stage |= {"residual": None, "gradient_move": 0.0}
         stages.append(stage)
     rng = np.random.default_rng(0)
-    images = [rng.random((SIDE, SIDE, 3), np.float32) for _ in range(2 + 3 * len(stages))]
+    shape = SIDE, SIDE, config.channels
+    images = [rng.random(shape, np.float32) for _ in range(3 + 3 * len(stages))]
     count = len(stages)
     place = Patch(0, 0, SIDE, SIDE)
     explained = Explained(
         place, Patch(2, 2, 4, 4), rng.random((count, SIDE, SIDE)), rng.random((SIDE, SIDE)), 0.031
     )
     defaults: dict[str, Any] = {
+        "config": config,
         "stages": stages,
-        "input": {"psnr": 20.0, "ssim": 0.5} if clean else None,
+        "input": {"psnr": 20.0, "ssim": 0.5} if clean and not config.measurements else None,
         "depth": None,
         "flow_cosines": None,
+        "loss": "clamped_charbonnier",
+        "loss_stages": "all",
         "region": place,
         "inputs": images[0],
-        "clean": images[1] if clean else None,
+        # What is sampled for compressive sensing is the clean image.
+        "clean": images[0 if config.measurements else 1] if clean else None,
+        "start": images[-1],
         "g": images[2 : 2 + count],
         "v": images[2 + count : 2 + 2 * count],
-        "x": images[2 + 2 * count :],
+        "x": images[2 + 2 * count : -1],
         "explained": None if quick else explained,
     }
     return Study(**{**defaults, **more})
+
+
+SENSING: dict[str, Any] = {
+    "channels": 1, "degradation": "known", "measurements": 256, "last_adds": "estimate",
+}  # fmt: skip
 
 
 def depth(**changes: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from dgunet_jax.analysis.depth import iterate
 from dgunet_jax.analysis.flow import flow
 from dgunet_jax.analysis.sweep import sweep
 from dgunet_jax.errors import UserError
+from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.models.unfold import trace, unfold
 from dgunet_jax.training.losses import LOSSES
@@ -96,6 +97,43 @@ def test_flow_adds_up(network):
         assert measured.cosines is None
 
 
+@pytest.mark.parametrize("loss_stages", ["all", "last"])
+def test_flow_through_a_chain(loss_stages):
+    """x_k = s_k (x_{k−1} − ρ (x_{k−1} − y)), and L = Σ_k mean (x_k − clean)²: all by hand."""
+    scales, size = np.array([0.9, 0.7, 0.8, 0.95]), 0.4
+    identity = linear(np.eye(16), SHAPE)
+    stages = tuple(stage(identity, size, scale) for scale in scales)
+    model = DGUNet(DGUNetConfig(num_stages=4))  # whose middle stages share their weights
+    network = LinearNetwork(stages, model)
+    y = np.linspace(0.1, 0.9, 16, dtype=np.float32)
+    clean = y[::-1] ** 2
+    inputs, target = (jnp.asarray(each).reshape(1, *SHAPE) for each in (y, clean))
+    traced = trace(network, inputs)
+    found = flow(network, inputs, traced, target, "clamped_squares", loss_stages)
+
+    x = [y]
+    for scale in scales:
+        x.append(scale * (x[-1] - size * (x[-1] - y)))
+    after: np.ndarray = np.zeros(16)
+    estimates, weights = [], []
+    for k in (4, 3, 2, 1):
+        own = 2 * (x[k] - clean) / 16 if loss_stages == "all" or k == 4 else 0
+        of_x = own + after
+        v = x[k] / scales[k - 1]
+        # By the scale, the step size and the threshold, which is 0.
+        by_weights = [v, -scales[k - 1] * (x[k - 1] - y), -scales[k - 1] * np.ones(16)]
+        estimates.insert(0, np.linalg.norm(of_x))
+        weights.insert(0, [of_x @ each for each in by_weights])
+        after = scales[k - 1] * (1 - size) * of_x
+    np.testing.assert_allclose(found.estimates[:, 0], estimates, rtol=1e-5)
+    np.testing.assert_allclose(found.weights, np.linalg.norm(weights, axis=1), rtol=1e-5)
+    first, second = weights[1:3]
+    cosine = np.dot(first, second) / np.linalg.norm(first) / np.linalg.norm(second)
+    assert abs(cosine) < 0.999 or loss_stages == "last"
+    assert found.cosines is not None
+    np.testing.assert_allclose(found.cosines, [[1, cosine], [cosine, 1]], rtol=1e-5)
+
+
 @pytest.fixture
 def chain() -> tuple[LinearNetwork, jax.Array]:
     """x ↦ s (x − ρ(x − y)) three times: all that there is is known."""
@@ -144,6 +182,8 @@ def test_radius_of_a_disc():
     assert whole == 8
     assert abs(half - 8 / 2**0.5) < 0.5  # half of the area, up to whole pixels
     assert effective_radius(np.eye(1), Patch(0, 0, 1, 1), (0.95,)) == [0]
+    for value in (0, np.nan, np.inf):
+        assert np.isnan(effective_radius(np.full((4, 4), value), Patch(0, 0, 1, 1))).all()
 
 
 def test_integrated_gradients_of_a_quadratic_are_exact():
