@@ -9,7 +9,8 @@ from typing import Any
 
 import jax
 
-from dgunet_jax.files import replacing
+from dgunet_jax.errors import UserError
+from dgunet_jax.files import read_bytes, replacing
 from dgunet_jax.provenance import versions
 from dgunet_jax.training.config import TrainConfig
 
@@ -18,12 +19,21 @@ def record(workdir: Path, config: TrainConfig) -> None:
     """Writes `run.json`: settings, command, versions, devices and the state of the sources.
 
     A run that goes on adds an entry.
+
+    Raises:
+      UserError: what is there is damaged, or it cannot be written.
     """
     path = workdir / "run.json"
-    try:
-        runs = json.loads(path.read_text())
-    except (OSError, ValueError):
-        runs = []
+    runs: Any = []
+    if path.exists():
+        try:
+            runs = json.loads(read_bytes(path))
+        except ValueError as error:
+            if isinstance(error, UserError):
+                raise
+            runs = None
+        if not isinstance(runs, list):
+            raise UserError(f"{path}: is no record of a run; move it away to go on without it")
     runs.append(
         {
             "config": dataclasses.asdict(config),
@@ -39,14 +49,18 @@ def record(workdir: Path, config: TrainConfig) -> None:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of the sources and whether they were changed since; None outside a checkout."""
-    folder = Path(__file__).parent
+    """Commit of the sources and whether they were changed since; None outside a checkout.
+
+    An environment within somebody else's repository is none.
+    """
+    file = Path(__file__)
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(folder), *words]
+        command = ["git", "-C", str(file.parent), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", file.name)
         return {
             "commit": git("rev-parse", "HEAD"),
             "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
