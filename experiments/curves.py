@@ -3,7 +3,6 @@
 python -m experiments.curves runs/denoise runs/deblur --output curves.png
 """
 
-import argparse
 import json
 import re
 import sys
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from dgunet_jax.errors import UserError, one_line, reason
 from dgunet_jax.files import read_bytes
+from dgunet_jax.options import Parser
 
 Lines = list[dict[str, Any]]
 Curve = tuple[NDArray[Any], NDArray[Any]]
@@ -24,11 +24,11 @@ Curve = tuple[NDArray[Any], NDArray[Any]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws; returns the exit status: 0, or 2 after a user's mistake, told in one line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.curves", description=__doc__)
+    parser = Parser(prog="python -m experiments.curves", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="working directories")
     parser.add_argument("--output", type=Path, required=True)
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
         _save(draw(options.runs), options.output)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -46,7 +46,8 @@ class DGUNetConfig:
         and images. Images, instance statistics and the subspace projection are never below float32.
       unroll: middle stages written out per iteration of the scan, 1 (rolled) to K − 2; True means
         all.
-      remat: recompute each stage in the backward pass instead of keeping its features.
+      remat: recompute each stage in the backward pass instead of keeping its features. Gradients
+        can then neither be differentiated again nor be batched by `jax.vmap`.
 
     Raises:
       UserError: a value that makes no network; the message names it and the rule.
