@@ -1,5 +1,6 @@
 """Brightness of colour pictures."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -30,5 +31,5 @@ def luma(pixels: NDArray[Any]) -> NDArray[Any]:
 def grey(picture: Picture) -> Picture:
     """The luma of a picture, without its alpha; a colour profile does not fit grey and is left."""
     if picture.pixels.shape[2] == 1:
-        return Picture(picture.pixels, None, picture.icc_profile, picture.exif, picture.file_format)
+        return dataclasses.replace(picture, alpha=None)
     return Picture(luma(picture.pixels), exif=picture.exif, file_format=picture.file_format)

@@ -21,6 +21,8 @@ class Picture:
       exif: an EXIF block, beginning with its TIFF header ("II" or "MM"). Its orientation, if any,
         is 1, and it has no thumbnail.
       file_format: what it was read from: PNG, JPEG, WEBP, BMP, TIFF or GIF.
+      colour_chunks: names and contents of what a PNG file says of its colours without a profile
+        (gAMA, cHRM, sRGB, cICP); only PNG files have a place for it.
 
     Raises:
       UserError: the arrays are anything else.
@@ -31,6 +33,7 @@ class Picture:
     icc_profile: bytes | None = None
     exif: bytes | None = None
     file_format: str = "PNG"
+    colour_chunks: tuple[tuple[bytes, bytes], ...] = ()
 
     def __post_init__(self) -> None:
         dtype, shape = self.pixels.dtype, self.pixels.shape

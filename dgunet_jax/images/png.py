@@ -29,6 +29,7 @@ _DEPTHS = {
     _GREY_ALPHA: (8, 16),
     _RGB_ALPHA: (8, 16),
 }
+_COLOURS = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4}  # what they mean; bytes
 _BEST_RATIO = 1032  # of bytes to compressed bytes: no deflate stream has a better one
 _LARGEST_PROFILE = 1 << 24
 
@@ -71,6 +72,11 @@ def scan(file: BinaryIO) -> StoredPicture:
         decode=decode,
         icc_profile=_profile(_content(file, profile)) if profile else None,
         exif=_content(file, exif) if exif else None,
+        colour_chunks=tuple(
+            (name, _content(file, first[name]))
+            for name, length in _COLOURS.items()
+            if name in first and first[name].length == length
+        ),
     )
     rows = height * (1 + (width * depth * _SAMPLES[colour] + 7) // 8)
     if rows > _BEST_RATIO * sum(chunk.length for chunk in data):
@@ -111,7 +117,7 @@ def encode(picture: Picture) -> bytes:
     # A copy: where an axis has length one NumPy allows any stride, and imagecodecs does not.
     content = bytes(imagecodecs.png_encode(np.array(picture.samples(), order="C")))
     start = len(SIGNATURE) + 25  # behind the header
-    extra: list[bytes] = []
+    extra = [part for chunk in picture.colour_chunks for part in _chunk(*chunk)]
     if picture.icc_profile:
         extra += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.icc_profile))
     if picture.exif:

@@ -107,6 +107,7 @@ def read(path: PathLike | Encoded) -> Picture:
         icc_profile=icc.usable(stored.icc_profile, stored.channels),
         exif=exif_block,
         file_format=stored.file_format,
+        colour_chunks=stored.colour_chunks,
     )
 
 

@@ -44,6 +44,7 @@ class StoredPicture:
       has_alpha: whether there is an alpha channel.
       bits: per channel of what `decode` returns, 8 or 16.
       icc_profile, exif: as they are in the file, unchecked.
+      colour_chunks: see `picture.Picture`.
 
     Raises:
       UserError: there are no pixels, or more than twice `PIL.Image.MAX_IMAGE_PIXELS`.
@@ -58,6 +59,7 @@ class StoredPicture:
     bits: int = 8
     icc_profile: bytes | None = None
     exif: bytes | None = None
+    colour_chunks: tuple[tuple[bytes, bytes], ...] = ()
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:

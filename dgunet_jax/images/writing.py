@@ -39,7 +39,8 @@ def write(path: PathLike, picture: Picture) -> None:
 
     The file appears under its name only when it is complete; an existing one is replaced. JPEG is
     of quality 95 with colours at full resolution; all other formats are lossless. The colour
-    profile and the EXIF block are written where the format has a place for them (not in BMP).
+    profile and the EXIF block are written where the format has a place for them (not in BMP),
+    what a PNG file says of its colours in other ways to PNG files alone.
 
     Args:
       path: ending in .png, .tif, .tiff, .jpg, .jpeg, .webp or .bmp.

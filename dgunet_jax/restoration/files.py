@@ -185,4 +185,5 @@ def _strip(picture: Picture, estimates: Iterable[NDArray[np.float32]]) -> Pictur
     """The picture as it was, then estimates; opaque."""
     strip = side_by_side([picture.colours(), *estimates], _GAP)
     canvas = np.zeros((*strip.shape[:2], picture.pixels.shape[2]), picture.pixels.dtype)
-    return Picture(canvas, icc_profile=picture.icc_profile).with_colours(strip)
+    blank = dataclasses.replace(picture, pixels=canvas, alpha=None, exif=None)
+    return blank.with_colours(strip)

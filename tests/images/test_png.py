@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from dgunet_jax.images import luma
+from dgunet_jax.images.reading import read
+from dgunet_jax.images.writing import write
 from tests.images.encodings import PNG_KINDS, PNG_SAMPLES, chunk, deep, photograph, png
 from tests.images.expectations import check, refusal
 
@@ -116,6 +119,7 @@ def test_what_does_not_concern_pixels_may_be_wrong(tmp_path: Path, capfd, caplog
     picture = check(tmp_path / "picture.png", values[..., :3], values[..., 3])
     assert picture.icc_profile is None
     assert picture.exif is None
+    assert picture.colour_chunks == ()
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
 
@@ -265,3 +269,23 @@ def test_text_of_any_size_is_passed_over(tmp_path: Path):
     text.add_text("Comment", "x" * 5_000_000, zip=True)  # more than Pillow itself reads
     Image.fromarray(photograph()).save(tmp_path / "picture.png", pnginfo=text)
     check(tmp_path / "picture.png", photograph())
+
+
+def test_what_colours_mean_is_kept(tmp_path: Path):
+    """A picture that is linear in light, or of HDR, would look different without it."""
+    meaning = [
+        (b"gAMA", struct.pack(">I", 100_000)),
+        (b"cHRM", bytes(range(32))),
+        (b"sRGB", b"\0"),
+        (b"cICP", bytes([9, 16, 0, 1])),
+    ]
+    values = samples(2, 16)
+    before = [*meaning[:2], (b"gAMA", struct.pack(">I", 7)), *meaning[2:]]  # the first one counts
+    (tmp_path / "picture.png").write_bytes(png(values, 2, 16, before=before))
+    picture = check(tmp_path / "picture.png", values)
+    assert picture.colour_chunks == tuple(meaning)
+    write(tmp_path / "other.png", picture.with_colours(picture.colours() / 2))
+    assert read(tmp_path / "other.png").colour_chunks == tuple(meaning)
+    Image.open(tmp_path / "other.png").verify()
+    write(tmp_path / "grey.png", luma.grey(read(tmp_path / "other.png")))
+    assert read(tmp_path / "grey.png").colour_chunks == ()
