@@ -9,8 +9,16 @@ from dgunet_jax.data.folders import is_picture, visible
 from dgunet_jax.errors import UserError
 from dgunet_jax.wording import listed
 
-_FOLDERS = ("input", "target")
-_GOPRO_FOLDERS = ("blur", "sharp")
+# Folders of degraded pictures and of the clean ones they belong to.
+FOLDERS = (
+    ("input", "target"),
+    ("blur", "sharp"),
+    ("hazy", "gt"),
+    ("hazy", "clear"),
+    ("low", "high"),
+)
+FOLDER_NAMES = ", ".join(f"{first}/ and {second}/" for first, second in FOLDERS)
+_GOPRO_FOLDERS = FOLDERS[1]
 _PARTS = ("train", "test")
 
 
@@ -28,9 +36,10 @@ def find_pairs(folder: Path) -> list[PairPaths]:
 
     They lie in one of these ways:
 
-    * in `input/` and `target/`; other folders beside them are not looked at;
-    * as GoPro comes: in `blur/` and `sharp/` of one folder for every sequence, or of the folder
-      itself; `blur_gamma/` is not looked at;
+    * in `input/` and `target/`, or in `blur/` and `sharp/`, `hazy/` and `gt/` or `clear/`, `low/`
+      and `high/`; other folders beside them are not looked at;
+    * as GoPro comes: in `blur/` and `sharp/` of one folder for every sequence; `blur_gamma/` is not
+      looked at;
     * like that in its folder `train/` or `test/`, if it has only one of them.
 
     An input belongs to the target of the same stem, that is the name without its ending. If there
@@ -85,8 +94,7 @@ def _parts(folder: Path) -> list[Path]:
 def _find_folders(folder: Path) -> list[tuple[Path, Path, str]]:
     parts = _parts(folder)
     if not parts:
-        first, second = (" and ".join(names) for names in (_FOLDERS, _GOPRO_FOLDERS))
-        raise UserError(f"{folder}: holds no pairs; they lie in folders named {first}, or {second}")
+        raise UserError(f"{folder}: holds no pairs; they lie in {FOLDER_NAMES}")
     if len(parts) > 1:
         raise UserError(f"{folder}: holds pairs in {' and in '.join(_PARTS)}; name one of them")
     return _layout(parts[0])
@@ -94,7 +102,7 @@ def _find_folders(folder: Path) -> list[tuple[Path, Path, str]]:
 
 def _layout(folder: Path) -> list[tuple[Path, Path, str]]:
     """The folders of inputs and of targets, and what begins the names of their pairs."""
-    for names in (_FOLDERS, _GOPRO_FOLDERS):
+    for names in FOLDERS:
         if all((folder / name).is_dir() for name in names):
             return [(folder / names[0], folder / names[1], "")]
     blur, sharp = _GOPRO_FOLDERS

@@ -5,18 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dgunet_jax.data.folders import no_pictures, visible
-from dgunet_jax.data.pairs import by_stem, match_stems
+from dgunet_jax.data.pairs import FOLDER_NAMES, FOLDERS, by_stem, match_stems
 from dgunet_jax.errors import UserError, reason
 from dgunet_jax.evaluation.protocols import Protocol
 
-# Folders of degraded pictures and of their targets; in them, or in these parts of a data set.
-_FOLDERS = (
-    ("input", "target"),
-    ("blur", "sharp"),
-    ("hazy", "gt"),
-    ("hazy", "clear"),
-    ("low", "high"),
-)
 _PARTS = ("test", "eval15", "outdoor")
 _CLEAN = ("target", "original_png")
 _HIDE, _HIDE_TARGETS = ("test/test-close-ups", "test/test-long-shot"), "GT"
@@ -107,15 +99,14 @@ def _all_folders(protocol: Protocol, folder: Path) -> list[Folders]:
         for part in parts:
             if found := look(part):
                 return found
-    names = ", ".join(f"{first}/ and {second}/" for first, second in _FOLDERS)
     what = "no pairs" if protocol.list_file is None else f"neither {protocol.list_file} nor pairs"
-    raise UserError(f"{folder}: holds {what}; they lie in {names} (see docs/datasets.md)")
+    raise UserError(f"{folder}: holds {what}; they lie in {FOLDER_NAMES} (see docs/datasets.md)")
 
 
 def _folders(folder: Path) -> list[Folders]:
     return [
         (folder / first, folder / second, "")
-        for first, second in _FOLDERS
+        for first, second in FOLDERS
         if _has(folder, (first, second))
     ][:1]
 
@@ -123,7 +114,7 @@ def _folders(folder: Path) -> list[Folders]:
 def _sequences(folder: Path) -> list[Folders]:
     """Those of every folder in it that has both, or one of two that another folder has both of."""
     sequences = [path for path in visible(folder) if path.is_dir()]
-    known = [names for names in _FOLDERS if any(_has(path, names) for path in sequences)]
+    known = [names for names in FOLDERS if any(_has(path, names) for path in sequences)]
     found = []
     for path in sequences:
         held = {names: sum(_has(path, [name]) for name in names) for names in known}

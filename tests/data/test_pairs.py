@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dgunet_jax.data.pairs import find_pairs, holds_pairs
+from dgunet_jax.data.pairs import FOLDERS, find_pairs, holds_pairs
 from dgunet_jax.errors import UserError
 
 
@@ -39,6 +39,14 @@ def test_equal_stems_are_pairs_whatever_their_endings(tmp_path: Path):
         ("a", "input/a.png", "target/a.jpg"),
         ("b", "input/b.PNG", "target/b.tif"),
     ]
+
+
+@pytest.mark.parametrize("names", FOLDERS, ids="-".join)
+def test_folders_have_the_names_data_sets_give_them(tmp_path: Path, names: tuple[str, str]):
+    first, second = names
+    make(tmp_path, [f"{first}/a.png", f"{second}/a.png", "others/b.png"])
+    assert holds_pairs(tmp_path)
+    assert found(tmp_path) == [("a", f"{first}/a.png", f"{second}/a.png")]
 
 
 def test_an_input_belongs_to_the_longest_beginning_up_to_an_underscore(tmp_path: Path):
@@ -164,7 +172,7 @@ def test_folders_without_pairs_are_refused(tmp_path: Path):
     assert "is no folder" in refused(tmp_path / "file.png")
     message = refused(tmp_path)
     assert "holds no pairs" in message
-    assert "input and target, or blur and sharp" in message
+    assert "input/ and target/, blur/ and sharp/, hazy/ and gt/" in message
     for name in ("input", "target"):
         (tmp_path / "empty" / name).mkdir(parents=True)
     assert "holds no pictures" in refused(tmp_path / "empty")
