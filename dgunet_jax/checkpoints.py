@@ -91,7 +91,7 @@ def tells_stages(path: PathLike, config: DGUNetConfig) -> bool:
     path = Path(path)
     if path.is_dir() or not config.share_middle:
         return True
-    return path.suffix == _SAFETENSORS and "config" in safetensors_files.read_safetensors(path)[1]
+    return path.suffix == _SAFETENSORS and "config" in safetensors_files.read_metadata(path)
 
 
 def save(path: PathLike, model: DGUNet, variables: Mapping[str, Any]) -> None:

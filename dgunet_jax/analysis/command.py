@@ -115,12 +115,11 @@ def _loss(checkpoint: Path) -> _Loss:
     record = checkpoint / "run.json"
     if not record.is_file():
         return _Loss()
+    content = read_bytes(record)
     try:
-        optimizer = json.loads(read_bytes(record))[-1]["config"]["optimizer"]
+        optimizer = json.loads(content)[-1]["config"]["optimizer"]
         name, stages = optimizer["loss"], optimizer["loss_stages"]
     except (ValueError, LookupError, TypeError) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"{record}: is no record of a run: {one_line(error)}") from error
     if name not in [*LOSSES] or stages not in [*_WHOSE]:  # which may be of any type
         raise UserError(

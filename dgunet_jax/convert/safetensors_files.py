@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import safetensors
@@ -9,7 +10,7 @@ import safetensors.numpy
 
 from dgunet_jax.convert.files import array_from_bytes
 from dgunet_jax.convert.stored import shown
-from dgunet_jax.errors import UserError
+from dgunet_jax.errors import UserError, reason
 from dgunet_jax.files import PathLike, read_bytes, replacing
 
 DTYPES = {
@@ -55,8 +56,28 @@ def read_safetensors(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, s
             arrays[key] = array_from_bytes(bytes(tensor["data"]), DTYPES[dtype]).reshape(shape)
         except ValueError as error:
             raise UserError(f"{path}: {shown(key)} has an impossible shape: {error}") from error
-    size = int.from_bytes(content[:8], "little")
-    return arrays, json.loads(content[8 : 8 + size]).get("__metadata__") or {}
+    return arrays, _metadata(content[8 : 8 + _header_size(content)])
+
+
+def read_metadata(path: PathLike) -> dict[str, str]:
+    """The metadata alone, of a file that `read_safetensors` reads; the arrays are not read.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return _metadata(file.read(_header_size(file.read(8))))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def _header_size(content: bytes) -> int:
+    return int.from_bytes(content[:8], "little")
+
+
+def _metadata(header: bytes) -> dict[str, str]:
+    return json.loads(header).get("__metadata__") or {}
 
 
 def write_safetensors(

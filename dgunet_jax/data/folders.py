@@ -1,7 +1,7 @@
 """The files of a folder that are pictures."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dgunet_jax.errors import UserError, reason
@@ -46,7 +46,7 @@ def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
     Raises:
       UserError: as `pictures_below`.
     """
-    files = list(_walk(folder, ()))
+    files = sorted(walk(folder))
     pictures = [path for path in files if is_picture(path)]
     if not pictures:
         raise no_pictures(folder)
@@ -58,12 +58,35 @@ def no_pictures(folder: Path) -> UserError:
     return UserError(f"{folder}: holds no pictures (their names end in {', '.join(ENDINGS)})")
 
 
-def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
-    real = os.path.realpath(folder)
-    if real in above:  # a link to a folder that it is in
-        return
-    for path in visible(folder):
-        if path.is_dir():
-            yield from _walk(path, (*above, real))
-        else:
-            yield path
+def walk(
+    folder: Path,
+    left_out: Callable[[Path], bool] = lambda path: False,
+    problems: list[str] | None = None,
+) -> Iterator[Path]:
+    """The files in a folder, by name, then those of the folders in it; links are followed.
+
+    Hidden ones are left out.
+
+    Args:
+      left_out: folders in it that are not looked at.
+      problems: gets one line for each folder that cannot be read; None: that is an error.
+
+    Raises:
+      UserError: a folder cannot be read.
+    """
+    waiting: list[tuple[Path, tuple[str, ...]]] = [(folder, ())]
+    while waiting:
+        here, above = waiting.pop()
+        real = os.path.realpath(here)
+        if real in above:  # a link to a folder that it is in
+            continue
+        try:
+            paths = visible(here)
+        except UserError as error:
+            if problems is None:
+                raise
+            problems.append(str(error))
+            continue
+        folders = dict.fromkeys(path for path in paths if path.is_dir())
+        waiting += [(path, (*above, real)) for path in reversed(folders) if not left_out(path)]
+        yield from (path for path in paths if path not in folders)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from dgunet_jax.data.folders import is_picture, visible
+from dgunet_jax.data.folders import is_picture, walk
 from dgunet_jax.errors import UserError
 from dgunet_jax.images.stored import ENDINGS
 from dgunet_jax.restoration.plan import Size
@@ -76,23 +76,8 @@ def _walk(
     folder: Path, output: Path | None, failures: list[str], start: Path | None = None
 ) -> Iterator[Found]:
     """The files in a folder and, links being followed, in those in it."""
-    start = start or folder
-    waiting: list[tuple[Path, tuple[str, ...]]] = [(folder, ())]
-    while waiting:
-        here, above = waiting.pop()
-        real = os.path.realpath(here)
-        if real in above:  # a link to a folder that it is in
-            continue
-        try:
-            paths = visible(here)
-        except UserError as error:
-            failures.append(str(error))
-            continue
-        folders = [path for path in paths if path.is_dir()]
-        waiting += [(path, (*above, real)) for path in reversed(folders) if not _same(path, output)]
-        for path in paths:
-            if path not in folders:
-                yield Found(path, path.relative_to(start), is_picture(path))
+    for path in walk(folder, lambda path: _same(path, output), failures):
+        yield Found(path, path.relative_to(start or folder), is_picture(path))
 
 
 def _same(path: Path, other: Path | None) -> bool:

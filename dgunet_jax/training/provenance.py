@@ -26,11 +26,10 @@ def record(workdir: Path, config: TrainConfig) -> None:
     path = workdir / "run.json"
     runs: Any = []
     if path.exists():
+        content = read_bytes(path)
         try:
-            runs = json.loads(read_bytes(path))
-        except ValueError as error:
-            if isinstance(error, UserError):
-                raise
+            runs = json.loads(content)
+        except ValueError:
             runs = None
         if not isinstance(runs, list):
             raise UserError(f"{path}: is no record of a run; move it away to go on without it")
