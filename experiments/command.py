@@ -7,17 +7,17 @@ python -m experiments.stages --output runs/full --scale full --data TRAIN --vali
 import argparse
 import json
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
-from dgunet_jax.compilation import use_cache
+from dgunet_jax import terminal
+from dgunet_jax.compilation import check_platform, use_cache
 from dgunet_jax.errors import UserError, reason
 from dgunet_jax.files import replacing
-from dgunet_jax.options import Parser
+from dgunet_jax.options import Parser, path
 from dgunet_jax.training.config import TrainConfig
 from dgunet_jax.training.dry_run import trace_step
 from experiments import summary
@@ -26,24 +26,25 @@ from experiments.factor import Experiment, Stopped, changed, run, run_name, seed
 
 
 def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
-    """Runs an experiment; returns the exit status: 0, or 2 after a user's mistake, told in one
-    line. Interrupted, it goes on with the same command."""
-    try:
+    """Run an experiment and return the exit status: 0, or 2 after a user's mistake.
+
+    Interrupted, it goes on with the same command.
+    """
+
+    def command() -> int:
         options = _parser(experiment).parse_args(arguments)
         base = _base(options)
         logging.set_verbosity(logging.FATAL)  # Orbax tells every step of a save otherwise
+        check_platform()
         use_cache()
-        conduct(experiment, base, options.seeds, options.variants, options.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except Stopped as stopped:
-        (number,) = stopped.args
-        return 128 + number if number == signal.SIGINT else 0
-    return 0
+        try:
+            conduct(experiment, base, options.seeds, options.variants, options.output)
+        except Stopped as stopped:
+            (number,) = stopped.args
+            return 128 + number if number == signal.SIGINT else 0
+        return 0
+
+    return terminal.run(command)
 
 
 def conduct(
@@ -64,14 +65,14 @@ def conduct(
     results = {name: [] for name in chosen}
     for seed in range(seeds):
         for name, changes in chosen.items():
-            print(f"{experiment.name}: {name}, seed {seed}", file=sys.stderr)
+            terminal.say(f"{experiment.name}: {name}, seed {seed}")
             config = seeded(changed(base, changes), seed)
             results[name].append(run(config, output / run_name(base, changes, seed)))
     rows = []
     for name, changes in chosen.items():
         traced = trace_step(changed(base, changes))
         rows.append(summary.Row(name, traced.parameters, traced.gflop, results[name]))
-    print(summary.table(rows, reference))
+    terminal.show(summary.table(rows, reference))
     with replacing(output / f"{experiment.name}.json") as file:
         file.write(json.dumps(summary.numbers(rows, reference), indent=1).encode())
     drawing = output / f"{experiment.name}.png"
@@ -86,7 +87,7 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     parser = Parser(prog=f"python -m experiments.{experiment.name}", description=experiment.title)
     names = list(experiment.variants)
     add: Any = parser.add_argument
-    add("--output", type=Path, required=True, help="folder of the runs, the table and the figure")
+    add("--output", type=path, required=True, help="folder of the runs, the table and the figure")
     add("--scale", choices=list(BASES), default="small", help="small: minutes; full: the recipe")
     add("--seeds", type=int, default=3, help="runs of each variant (default: 3)")
     some = f"some of: {', '.join(names)}; the base is always run (default: all)"

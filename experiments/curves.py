@@ -8,40 +8,45 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dgunet_jax import terminal
 from dgunet_jax.errors import UserError, one_line, reason
 from dgunet_jax.files import read_bytes
-from dgunet_jax.options import Parser
+from dgunet_jax.options import Parser, path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Lines = list[dict[str, Any]]
 Curve = tuple[NDArray[Any], NDArray[Any]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draws; returns the exit status: 0, or 2 after a user's mistake, told in one line."""
+    """Draw, and return the exit status: 0, or 2 after a user's mistake, told in one line."""
     parser = Parser(prog="python -m experiments.curves", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, help="working directories")
-    parser.add_argument("--output", type=Path, required=True)
-    try:
+    parser.add_argument("runs", nargs="+", type=path, help="working directories")
+    parser.add_argument("--output", type=path, required=True)
+
+    def command() -> int:
         options = parser.parse_args(arguments)
         _save(draw(options.runs), options.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return terminal.run(command)
 
 
-def draw(runs: Sequence[Path]) -> Figure:
+def draw(runs: Sequence[Path]) -> "Figure":
     """A column for each run: its loss above, the gains of PSNR below.
 
     Raises:
       UserError: a run's metrics cannot be read, or have no loss or PSNR.
     """
+    from matplotlib.figure import Figure
+
     logged = [(run, read(run / "metrics.jsonl")) for run in runs]
     figure = Figure(figsize=(4.2 * len(runs), 5), layout="constrained")
     axes = figure.subplots(2, len(runs), squeeze=False)
@@ -110,7 +115,7 @@ def gain(lines: Lines, group: str, stage: int | None = None) -> Curve:
     return steps, psnr - before
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: "Figure", path: Path) -> None:
     try:
         figure.savefig(path, dpi=100)
     except (OSError, ValueError) as error:  # a ValueError: of an ending that names no format

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from experiments.factor import Result
 
@@ -68,6 +67,8 @@ def numbers(rows: Sequence[Row], base: str) -> list[dict[str, Any]]:
 
 def draw(rows: Sequence[Row], title: str, path: Path) -> None:
     """Draws the gain of every seed as a dot, their mean as a bar; seeds are joined."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(1.2 + 1.1 * len(rows), 3.2), layout="constrained")
     axes = figure.subplots()
     gains = np.array([row.gains for row in rows])

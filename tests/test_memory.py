@@ -16,7 +16,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine of 4 GiB, of which 2 are left, without a container."""
     (tmp_path / "meminfo").write_text(MEMINFO)
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "_CONTAINER", tmp_path)
+    monkeypatch.setattr(memory, "_CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr(memory, "_MEMBERSHIP", tmp_path / "cgroup")
     sizes = {"SC_PHYS_PAGES": PAGES, "SC_PAGE_SIZE": PAGE}
     monkeypatch.setattr(memory.os, "sysconf", sizes.__getitem__, raising=False)
     return tmp_path
@@ -72,3 +73,59 @@ def test_nobody_tells(machine: Path, monkeypatch: pytest.MonkeyPatch):
     (machine / "memory.current").write_text("2000")
     assert total_memory() is None
     assert available_memory() == 3000
+
+
+def limited(group: Path, limit: int, used: int, version: int = 2) -> None:
+    """Make a control group with a limit."""
+    group.mkdir(parents=True, exist_ok=True)
+    limit_file, used_file = {
+        1: ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        2: ("memory.max", "memory.current"),
+    }[version]
+    (group / limit_file).write_text(f"{limit}\n")
+    (group / used_file).write_text(f"{used}\n")
+
+
+def test_version_1_groups(machine: Path):
+    limited(machine / "memory", 2_000_000_000, 300_000_000, version=1)
+    (machine / "memory/memory.stat").write_text("inactive_file 1\ntotal_inactive_file 100000000\n")
+    assert total_memory() == 2_000_000_000
+    assert available_memory() == 1_800_000_000
+
+
+def test_version_1_without_a_limit(machine: Path):
+    limited(machine / "memory", 9223372036854771712, 300_000_000, version=1)
+    assert total_memory() == 1 << 32
+    assert available_memory() == 1 << 31
+
+
+@pytest.mark.parametrize(
+    ("version", "mount", "line"),
+    [
+        (1, "memory", "4:memory:/slurm/job_1/step_0"),
+        (1, "memory", "9:cpu,memory:/slurm/job_1/step_0"),
+        (2, ".", "0::/slurm/job_1/step_0"),
+        (2, "unified", "0::/slurm/job_1/step_0"),
+    ],
+)
+@pytest.mark.parametrize("group", ["slurm/job_1/step_0", "slurm/job_1", "slurm", "."])
+def test_a_limit_of_any_group_around_the_process(
+    machine: Path, version: int, mount: str, line: str, group: str
+):
+    (machine / "cgroup").write_text(f"12:pids:/elsewhere\n{line}\n")
+    limited(machine / mount / "slurm/job_1/step_0", 1 << 62, 0, version)
+    limited(machine / mount / group, 1 << 30, 1 << 20, version)
+    assert total_memory() == 1 << 30
+    assert available_memory() == (1 << 30) - (1 << 20)
+
+
+def test_another_process_s_group_does_not_bind(machine: Path):
+    (machine / "cgroup").write_text("0::/slurm/job_1\n")
+    limited(machine / "slurm/job_2", 1000, 0)
+    assert total_memory() == 1 << 32
+
+
+def test_a_group_told_as_seen_from_the_host(machine: Path):
+    (machine / "cgroup").write_text("0::/docker/0123/init\n")
+    limited(machine, 1 << 30, 0)
+    assert total_memory() == 1 << 30

@@ -5,6 +5,9 @@ import time
 from types import TracebackType
 from typing import Self
 
+from dgunet_jax.names import printable
+from dgunet_jax.terminal import say, show
+
 
 class Progress:
     """Counts pictures, and estimates the time left from how much of the work is done.
@@ -19,7 +22,7 @@ class Progress:
         self._done, self._worked = 0, 0.0
         self._start = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():  # None where it is closed
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -27,7 +30,8 @@ class Progress:
                 TextColumn("{task.fields[done]}/{task.fields[count]}"),
                 BarColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.description}"),
+                # File names are not markup.
+                TextColumn("{task.description}", markup=False),
                 console=Console(stderr=True),
             )
             self._task = self._bar.add_task("", total=work, done=0, count=count)
@@ -49,20 +53,20 @@ class Progress:
     def say(self, line: str) -> None:
         """Prints a line."""
         if self._bar is not None:
-            self._bar.console.print(line, markup=False, highlight=False)
+            self._bar.console.print(printable(line), markup=False, highlight=False)
         else:
-            print(line, file=sys.stderr, flush=True)
+            say(line)
 
     def advance(self, line: str, work: float) -> None:
         """One more picture is done."""
         self._done += 1
         self._worked += work
         if self._bar is not None:
-            self._bar.update(self._task, advance=work, done=self._done, description=line)
+            self._bar.update(self._task, advance=work, done=self._done, description=printable(line))
             return
         elapsed = time.monotonic() - self._start
         left = elapsed * (self._work - self._worked) / self._worked if self._worked else 0.0
-        print(f"{line} ({self._done}/{self._count}, {clock(left)} left)", flush=True)
+        show(f"{printable(line)} ({self._done}/{self._count}, {clock(left)} left)")
 
 
 def clock(seconds: float) -> str:
