@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.struct
 import jax
@@ -55,6 +55,7 @@ class Smear:
     """Every pixel mixed with its left neighbour, which at the edge is black."""
 
     weight: jax.Array
+    zero_extends: ClassVar[bool] = True
 
     def forward(self, x):
         neighbour = jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
@@ -63,6 +64,33 @@ class Smear:
     def adjoint(self, r, at):
         neighbour = jnp.pad(r, ((0, 0), (0, 0), (0, 1), (0, 0)))[:, :, 1:]
         return (1 - self.weight) * r + self.weight * neighbour
+
+    def start(self, y):
+        return y
+
+
+@flax.struct.dataclass
+class Cross:
+    """Every pixel mixed with its four neighbours; beyond the border it is black, or circular.
+
+    It commutes with flips and rotations, and only with a black border with extension by zeros.
+    """
+
+    weight: jax.Array
+    circular: bool = flax.struct.field(pytree_node=False, default=False)
+
+    @property
+    def zero_extends(self) -> bool:
+        return not self.circular
+
+    def forward(self, x):
+        border = ((0, 0), (1, 1), (1, 1), (0, 0))
+        wide = jnp.pad(x, border, mode="wrap" if self.circular else "constant")
+        neighbours = wide[:, 2:, 1:-1] + wide[:, :-2, 1:-1] + wide[:, 1:-1, 2:] + wide[:, 1:-1, :-2]
+        return (1 - self.weight) * x + self.weight / 4 * neighbours
+
+    def adjoint(self, r, at):
+        return self.forward(r)
 
     def start(self, y):
         return y

@@ -8,10 +8,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from dgunet_jax.errors import UserError
 from dgunet_jax.models import blocks, proximal
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.proximal import Masks, Memory
-from dgunet_jax.operators.gradient import Operator, gradient_step
+from dgunet_jax.operators.gradient import Operator, gradient_step, zero_extends
 from dgunet_jax.operators.known import Identity, Within, from_blocks, to_blocks
 from dgunet_jax.operators.learned import LearnedPair, OperatorNetwork, TiedPair
 
@@ -72,6 +73,12 @@ class Stage(nn.Module):
         if self.config.degradation == "known":
             if self.config.measurements or shared.masks is None:
                 return shared.operator
+            if not zero_extends(shared.operator):
+                raise UserError(
+                    "images smaller than their array (sizes) need an operator that commutes with"
+                    " extending them by zeros and says so by zero_extends = True; hand over images"
+                    " that fill the array, without sizes"
+                )
             return Within(shared.operator, shared.masks[0])
         if self.config.degradation in ("identity", "none"):
             return Identity()

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from dgunet_jax.operators.gradient import Operator
+from dgunet_jax.operators.gradient import Operator, zero_extends
 
 Array = jax.Array
 
@@ -27,6 +27,10 @@ class Constant:
 
     def start(self, y: Array) -> Array:
         return self._operator.start(y)
+
+    @property
+    def zero_extends(self) -> bool:
+        return zero_extends(self._operator)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Constant) and other._operator is self._operator

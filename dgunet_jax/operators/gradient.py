@@ -15,6 +15,12 @@ class Operator(Protocol):
     `flax.struct.dataclass` of arrays, is an argument of what is compiled, so that other arrays need
     no compilation; the arrays of any other are constants. A `Restorer` needs one that takes images
     of every size and measures them by images of the same size.
+
+    An operator may have an attribute `zero_extends`, True if it commutes with extending images by
+    zeros: what it makes of an image does not change, within the image, when zeros are put below and
+    to the right of it, as for a local operator with a zero border, and the same holds for the
+    adjoint. Only then may images be smaller than the array they are in (`sizes`), and only then
+    does a `Restorer` put images of several sizes into arrays of one. Without it, it is False.
     """
 
     def forward(self, x: Array) -> Array:
@@ -28,6 +34,11 @@ class Operator(Protocol):
     def start(self, y: Array) -> Array:
         """x₀, the first estimate, from the measurement."""
         ...
+
+
+def zero_extends(operator: Operator) -> bool:
+    """Return whether an operator says that it commutes with extending images by zeros."""
+    return bool(getattr(operator, "zero_extends", False))
 
 
 def gradient_step(

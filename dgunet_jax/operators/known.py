@@ -1,6 +1,6 @@
 """Operators given by mathematics."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.struct
 import jax
@@ -14,6 +14,8 @@ Array = jax.Array
 @flax.struct.dataclass
 class Identity:
     """Φ(x) = x."""
+
+    zero_extends: ClassVar[bool] = True
 
     def forward(self, x: Array) -> Array:
         return x
@@ -29,7 +31,7 @@ class Identity:
 class Within:
     """An operator on images that fill only a part of their arrays: M Φ M and M Φᵀ M.
 
-    What the operator makes of the picture alone, if it takes what lies beyond the border for zero.
+    What the operator makes of the picture alone, if it commutes with extending images by zeros.
 
     Attributes:
       operator: Φ, images to images of the same size.
