@@ -1,34 +1,38 @@
 """The `dgunet` command."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dgunet_jax import terminal
 from dgunet_jax._version import __version__
 from dgunet_jax.analysis.options import add_analysis
 from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.options import add_evaluation
-from dgunet_jax.options import CHECKPOINTS, Parser, add_num_stages
+from dgunet_jax.names import printable
+from dgunet_jax.options import CHECKPOINTS, Parser, add_pairs, add_reading, path
 from dgunet_jax.restoration.options import add_restoring
 from dgunet_jax.wording import counted
 
 if TYPE_CHECKING:
-    from dgunet_jax.models.config import DGUNetConfig
+    from dgunet_jax.checkpoints import Checkpoint
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit status: 0, or 2 after a user's mistake, told in one line."""
-    try:
+    """Run a command and return its exit status: 0 only if everything asked for was done."""
+
+    def command() -> int:
         options = parser().parse_args(arguments)
+        if options.run is not _pack:
+            from dgunet_jax.compilation import check_platform
+
+            check_platform()
         return options.run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+
+    return terminal.run(command)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,14 +50,14 @@ def parser() -> argparse.ArgumentParser:
         help="convert a checkpoint between formats",
         description="Reads any checkpoint and writes it in the format that OUT's ending names.",
     )
-    convert.add_argument("source", metavar="IN", type=Path, help="what is read: see dgunet info")
+    convert.add_argument("source", metavar="IN", type=path, help="what is read: see dgunet info")
     convert.add_argument(
         "target",
         metavar="OUT",
-        type=Path,
+        type=path,
         help=".safetensors, .pth (official names), or no ending: a checkpoint directory",
     )
-    add_num_stages(convert)
+    add_reading(convert)
     convert.set_defaults(run=_convert)
 
     info = commands.add_parser(
@@ -61,13 +65,13 @@ def parser() -> argparse.ArgumentParser:
         help="say what a checkpoint holds",
         description="Says which network a checkpoint belongs to.",
     )
-    info.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=CHECKPOINTS)
+    info.add_argument("checkpoint", metavar="CHECKPOINT", type=path, help=CHECKPOINTS)
     info.add_argument(
         "--parameters",
         action="store_true",
         help="also list every array: shape, type, size, mean and standard deviation",
     )
-    add_num_stages(info)
+    add_reading(info)
     info.set_defaults(run=_info)
 
     pack = commands.add_parser(
@@ -77,8 +81,9 @@ def parser() -> argparse.ArgumentParser:
         " TensorFlow Datasets (ArrayRecord), which training reads with"
         " --config.data.train=tfds:DIR.",
     )
-    pack.add_argument("folder", metavar="FOLDER", type=Path, help="of pairs or of clean pictures")
-    pack.add_argument("--output", metavar="DIR", type=Path, required=True)
+    pack.add_argument("folder", metavar="FOLDER", type=path, help="of pairs or of clean pictures")
+    pack.add_argument("--output", metavar="DIR", type=path, required=True)
+    add_pairs(pack)
     pack.set_defaults(run=_pack)
 
     _add_restore(commands)
@@ -130,49 +135,48 @@ def _add_analyze(commands: Any) -> None:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from dgunet_jax.checkpoints import load, save, tells_stages
+    from dgunet_jax.checkpoints import read_aloud, save
 
-    if options.source.resolve() == options.target.resolve():
-        raise UserError(f"{options.target}: is the input; choose another output")
-    model, variables = load(options.source, options.num_stages)
-    print(_describe(options.source, model.config, options.num_stages))
-    save(options.target, model, variables)
-    print(f"wrote {options.target}")
-    if not tells_stages(options.target, model.config):
-        stages = model.config.num_stages
-        print(f"its official names do not tell the stages: read it with --num-stages {stages}")
+    with contextlib.suppress(OSError):  # one of them does not exist
+        if options.source.samefile(options.target):
+            raise UserError(f"{options.target}: is the input; choose another output")
+    checkpoint = read_aloud(options.source, options.num_stages, options.weights)
+    terminal.show(_describe(options.source, checkpoint))
+    save(options.target, checkpoint.model, checkpoint.variables)
+    terminal.show(f"wrote {printable(options.target)}")
     return 0
 
 
 def _info(options: argparse.Namespace) -> int:
-    from dgunet_jax.checkpoints import load
+    from dgunet_jax.checkpoints import read_aloud
 
-    model, variables = load(options.checkpoint, options.num_stages)
-    print(_describe(options.checkpoint, model.config, options.num_stages))
+    checkpoint = read_aloud(options.checkpoint, options.num_stages, options.weights)
+    terminal.show(_describe(options.checkpoint, checkpoint))
     if options.parameters:
         from clu import parameter_overview
 
-        print(parameter_overview.get_parameter_overview(variables["params"]))
+        terminal.show(parameter_overview.get_parameter_overview(checkpoint.variables["params"]))
     return 0
 
 
-def _describe(path: Path, config: "DGUNetConfig", num_stages: int | None) -> str:
-    from dgunet_jax.checkpoints import tells_stages
+def _describe(path: Path, checkpoint: "Checkpoint") -> str:
     from dgunet_jax.convert.report import describe
 
-    return describe(path, config, assumed=num_stages is None and not tells_stages(path, config))
+    return describe(path, checkpoint.model.config, assumed=checkpoint.stages_assumed)
 
 
 def _pack(options: argparse.Namespace) -> int:
+    from dgunet_jax.data.matching import Pattern
     from dgunet_jax.data.pairs import holds_pairs
     from dgunet_jax.data.records import pack
     from dgunet_jax.data.sources import files_in
 
-    pairs = holds_pairs(options.folder)
-    files = files_in(options.folder, pairs=pairs)
+    pattern = None if options.pairs is None else Pattern.parse(options.pairs)
+    pairs = pattern is not None or holds_pairs(options.folder)
+    files = files_in(options.folder, pairs=pairs, pattern=pattern)
     pack(files, options.output)
     held = counted(len(files), "pair" if pairs else "clean picture")
-    print(f"wrote {held}; train with --config.data.train=tfds:{options.output}")
+    terminal.show(f"wrote {held}; train with --config.data.train=tfds:{options.output}")
     return 0
 
 

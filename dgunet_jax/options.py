@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from dgunet_jax.errors import UserError
+from dgunet_jax.files import local_path
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,21 +21,48 @@ class Arguments(Protocol):
     def add_argument(self, *names: str, **settings: Any) -> Any: ...
 
 
-CHECKPOINTS = "an official .pth or .pkl file, a .safetensors file, a checkpoint or run directory"
+def path(text: str) -> Path:
+    """Return an argument that is a path: `~` is expanded, and remote storage refused."""
+    try:
+        return local_path(text)
+    except UserError as error:  # argparse would replace the message of a ValueError
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+CHECKPOINTS = (
+    "an official .pth or .pkl file, a safetensors file, a checkpoint or run directory; content"
+    " decides, not the ending"
+)
 
 
 def add_checkpoint(
     arguments: Arguments, *, required: bool = False, help: str = CHECKPOINTS
 ) -> None:
-    arguments.add_argument("--checkpoint", metavar="C", type=Path, required=required, help=help)
+    arguments.add_argument("--checkpoint", metavar="C", type=path, required=required, help=help)
 
 
-def add_num_stages(arguments: Arguments) -> None:
+def add_reading(arguments: Arguments) -> None:
+    """How a checkpoint is read: --num-stages and --weights."""
     arguments.add_argument(
         "--num-stages",
         metavar="K",
         type=int,
         help="stages of a DGUNet (default: what the file says or, as official ones do not, 7)",
+    )
+    arguments.add_argument(
+        "--weights",
+        metavar="NAME",
+        help="of several sets of weights in a file, the one under these keys, joined by dots"
+        " (default: the average over training, ema, if there is one)",
+    )
+
+
+def add_pairs(arguments: Arguments) -> None:
+    arguments.add_argument(
+        "--pairs",
+        metavar="PATTERN",
+        help="how the names of inputs and targets differ, as '{}_rain.png -> {}_clean.png'; with"
+        " folders, as '{}/blur/{}.png -> {}/sharp/{}.png', below the data's (default: found out)",
     )
 
 
@@ -54,7 +82,9 @@ def add_computation(arguments: Arguments, *, mesh_default: str) -> None:
         " statistics, attention, subspace projection), so tiles are an approximation",
     )
     arguments.add_argument(
-        "--memory", metavar="SIZE", help="use no more on each device, as 6G or 500M (default: all)"
+        "--memory",
+        metavar="SIZE",
+        help="use no more on each device, as 6G or 500M; on a CPU, for pictures too (default: all)",
     )
     arguments.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the computation")
     add_no_cache(arguments)

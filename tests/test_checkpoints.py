@@ -1,4 +1,6 @@
+import functools
 import json
+import zipfile
 from pathlib import Path
 
 import jax
@@ -7,7 +9,12 @@ import numpy as np
 import pytest
 
 import dgunet_jax
-from dgunet_jax import UserError
+from dgunet_jax import UserError, checkpoints
+from dgunet_jax.convert.pytorch import to_pytorch
+from dgunet_jax.convert.safetensors_files import write_safetensors
+from dgunet_jax.convert.torch_files import write_torch
+from dgunet_jax.models.network import flatten
+from tests import small
 from tests.choices import images, make
 from tests.small import equal, network
 
@@ -23,8 +30,8 @@ def test_what_is_saved_loads_bit_for_bit(tmp_path, name, share_middle):
         own_attention_slopes=share_middle,
     )
     dgunet_jax.save(tmp_path / name, model, variables)
-    loaded, again = dgunet_jax.load(tmp_path / name, num_stages=3)
-    assert loaded.config == model.config
+    loaded, again = dgunet_jax.load(tmp_path / name)
+    assert loaded.config == model.config  # with its number of stages
     assert equal(again, variables)
 
 
@@ -41,8 +48,12 @@ def test_a_choice_of_our_own_survives_in_our_formats_and_is_refused_in_the_offic
 
 
 def test_shared_middle_stages_can_be_iterated_more_often(tmp_path):
-    dgunet_jax.save(tmp_path / "net.safetensors", *network())
-    assert dgunet_jax.load(tmp_path / "net.safetensors", num_stages=9)[0].config.num_stages == 9
+    path = tmp_path / "net.safetensors"
+    dgunet_jax.save(path, *network())
+    assert checkpoints.read(path).notes == ()
+    nine = checkpoints.read(path, num_stages=9)
+    assert nine.model.config.num_stages == 9
+    assert nine.notes == (f"{path}: was saved with 3 stages; it is read with 9",)
 
 
 def test_two_stages_have_no_middle_one_to_repeat(tmp_path):
@@ -160,3 +171,193 @@ def test_an_unknown_ending_and_an_occupied_directory_are_refused(tmp_path):
     with pytest.raises(UserError, match="exists already"):
         dgunet_jax.save(tmp_path / "full", *network())
     assert (tmp_path / "full" / "precious").read_text() == "keep me"
+
+
+def test_content_decides_and_not_the_ending(tmp_path):
+    model, variables = network()
+    for kind in ("net.safetensors", "net.pth"):
+        dgunet_jax.save(tmp_path / kind, model, variables)
+        content = (tmp_path / kind).read_bytes()
+        for name in ("a.SAFETENSORS", "a.pth", "a"):
+            (tmp_path / name).write_bytes(content)
+            assert equal(dgunet_jax.load(tmp_path / name)[1], variables)
+    with zipfile.ZipFile(tmp_path / "net.pth") as archive:
+        archive.extractall(tmp_path / "unpacked")
+    assert equal(dgunet_jax.load(tmp_path / "unpacked")[1], variables)
+    dgunet_jax.save(tmp_path / "net.PTH", model, variables)
+    assert (tmp_path / "net.PTH").read_bytes() == (tmp_path / "net.pth").read_bytes()
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors", ""])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not the file"),
+        (b"\n <!DOCTYPE html><html>", "is a web page, not a checkpoint"),
+        (b"\x1f\x8b\x08\x00", "is a packed archive; unpack it first"),
+        (b"\x89PNG\r\n\x1a\n", "is not a PyTorch checkpoint, it starts with"),
+        (b"\x08\0\0\0\0\0\0\0{", "damaged file or no safetensors file"),
+    ],
+)
+def test_other_files_are_called_what_they_are(tmp_path, ending, content, message):
+    path = tmp_path / f"net{ending}"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        dgunet_jax.load(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_stages_that_an_official_file_does_not_tell_are_assumed(tmp_path):
+    path = tmp_path / "net.pth"
+    write_torch(path, to_pytorch(*network()))
+    found = checkpoints.read(path)
+    assert (found.model.config.num_stages, found.stages_assumed) == (7, True)
+    (note,) = found.notes
+    assert note.startswith(f"{path}: does not tell its number of stages; 7 are assumed")
+    assert not checkpoints.read(path, 3).stages_assumed
+    dgunet_jax.save(path, *network())
+    assert not checkpoints.read(path).stages_assumed
+
+
+def test_prefixes_are_taken_off_in_safetensors_files(tmp_path):
+    model, variables = network()
+    official = {f"model.{key}": value for key, value in to_pytorch(model, variables).items()}
+    write_safetensors(tmp_path / "net.safetensors", official | {"n_averaged": np.array(3)}, {})
+    found = checkpoints.read(tmp_path / "net.safetensors", 3)
+    assert equal(found.variables, variables)
+    assert "left out, as no weights: n_averaged" in found.notes[0]
+
+
+def test_only_a_file_with_several_sets_of_weights_has_names_for_them(tmp_path):
+    dgunet_jax.save(tmp_path / "net.safetensors", *network())
+    with pytest.raises(UserError, match="has one set of weights; there is none under ema"):
+        dgunet_jax.load(tmp_path / "net.safetensors", weights="ema")
+
+
+@functools.cache
+def arrays() -> dict[str, np.ndarray]:
+    return {key: np.asarray(leaf) for key, leaf in flatten(network()[1]["params"]).items()}
+
+
+def with_config(path: Path, config: object, **more: np.ndarray) -> Path:
+    """A file of ours with another configuration."""
+    text = config if isinstance(config, str) else json.dumps(config)
+    write_safetensors(path, arrays() | more, {"config": text})
+    return path
+
+
+CONFIG = json.loads(checkpoints.config_to_json(small.CONFIG))
+BAD_CONFIGS = {
+    "no JSON": ("{", "its configuration cannot be read"),
+    "deep": ("[" * 100_000 + "]" * 100_000, "its configuration cannot be read"),
+    "list": ([1], "is not a JSON object but a list"),
+    "unknown": (CONFIG | {"new\n\x1b[2J": 1}, r"this version does not know: new\\n\\x1b\[2J"),
+    "text": (CONFIG | {"width": "8"}, "has a wrong width: 8"),
+    "float": (CONFIG | {"width": 8.0}, r"has a wrong width: 8\.0"),
+    "NaN": (CONFIG | {"width": float("nan")}, "has a wrong width: nan"),
+    "truth": (CONFIG | {"num_stages": True}, "has a wrong num_stages: True"),
+    "no truth": (CONFIG | {"share_middle": "no"}, "has a wrong share_middle: no"),
+    "object": (CONFIG | {"merge": {}}, "has a wrong merge: dict"),
+    "scales": (CONFIG | {"memory_scales": 5}, "has a wrong memory_scales: 5"),
+    "lists of scales": (CONFIG | {"memory_scales": [[0]]}, "has a wrong memory_scales: list"),
+    "type": (CONFIG | {"dtype": [["f4"]]}, "has a wrong dtype: list"),
+    "choice": (CONFIG | {"merge": "sum"}, "merge is 'sum'; it must be one of"),
+    "stages": (CONFIG | {"num_stages": 3000}, "num_stages is 3000; it must be at most 100"),
+    "width": (CONFIG | {"width": 10**30}, "it must be at most 65536"),
+    "another width": (CONFIG | {"width": 60000}, r"wrong arrays: .*; and \d+ more"),
+}
+
+
+@pytest.mark.parametrize(("config", "message"), BAD_CONFIGS.values(), ids=BAD_CONFIGS)
+def test_bad_configurations_are_told_in_one_line(tmp_path, config, message):
+    path = with_config(tmp_path / "net.safetensors", config)
+    with pytest.raises(UserError, match=message) as error:
+        dgunet_jax.load(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert str(error.value).isprintable()
+
+
+def test_how_a_network_is_executed_is_not_the_file_s_to_say(tmp_path):
+    path = with_config(tmp_path / "net.safetensors", CONFIG | {"unroll": True, "remat": True})
+    config = dgunet_jax.load(path)[0].config
+    assert (config.unroll, config.remat) == (1, False)
+    model, variables = network(unroll=True, remat=True)
+    dgunet_jax.save(tmp_path / "b.safetensors", model, variables)
+    assert dgunet_jax.load(tmp_path / "b.safetensors")[0].config == network()[0].config
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"first": np.zeros(1)}, "unexpected first"),
+        ({"first.step_size.more": np.zeros(1)}, r"unexpected first\.step_size\.more"),
+        ({"a" + ".a" * 5000: np.zeros(1)}, r"unexpected a\.a"),
+        ({"\x1b[2J\n": np.zeros(1)}, r"unexpected \\x1b\[2J\\n"),
+        ({"first.step_size": np.array(1)}, r"first\.step_size is int64; weights are floating"),
+    ],
+)
+def test_names_that_make_no_tree_are_told(tmp_path, more, message):
+    with pytest.raises(UserError, match=message) as error:
+        dgunet_jax.load(with_config(tmp_path / "net.safetensors", CONFIG, **more))
+    assert len(str(error.value)) < 1000
+
+
+def test_what_cannot_be_read_is_not_called_damaged(tmp_path):
+    path = tmp_path / "net"
+    dgunet_jax.save(path, *network())
+    file = next(each for each in (path / "params" / "ocdbt.process_0").rglob("*") if each.is_file())
+    content = file.read_bytes()
+    file.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UserError, match=r"net/params/.*: is a Git LFS pointer"):
+        dgunet_jax.load(path)
+    file.unlink()
+    file.symlink_to(file.name)
+    with pytest.raises(UserError, match=r"net/params/.*: cannot be read: Too many levels"):
+        dgunet_jax.load(path)
+    file.unlink()
+    file.write_bytes(content)
+    metadata = path / "model" / "metadata"
+    metadata.write_text(metadata.read_text().replace("blockwise", "later_choice"))
+    with pytest.raises(UserError, match="entries that this version does not know: later_choice"):
+        dgunet_jax.load(path)
+
+
+def test_a_path_that_cannot_be_looked_at_is_one_line(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (tmp_path / "loop", tmp_path / ("n" * 300), tmp_path / "loop" / "net.pth"):
+        with pytest.raises(UserError, match="cannot be read: ") as error:
+            dgunet_jax.load(path)
+        assert str(error.value).startswith(f"{path}: ")
+    with pytest.raises(UserError, match="is neither a file nor a directory"):
+        dgunet_jax.load("/dev/null")
+
+
+@pytest.mark.parametrize(
+    ("told", "damage"),
+    [
+        (ValueError("DATA_LOSS: CRC-32C checksum verification failed"), True),
+        (ValueError("FAILED_PRECONDITION: Truncated Zstd-compressed stream"), True),
+        (FileNotFoundError(2, "No such file or directory"), True),
+        (json.JSONDecodeError("Expecting value", "", 0), True),
+        (PermissionError(13, "Permission denied"), False),
+        (OSError(5, "Input/output error"), False),
+        (MemoryError(), False),
+        (ValueError("dtype mismatch: int64 is not int32"), False),
+        (KeyError("checksums"), False),
+    ],
+)
+def test_damage_is_said_of_bytes_alone(told, damage):
+    assert checkpoints.is_damage(told) == damage
+
+
+def test_a_directory_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    def full(self, path, *rest, **more):
+        path.mkdir()
+        (path / "half").write_bytes(b"x")
+        raise ValueError("RESOURCE_EXHAUSTED: write failed [OS error 28: No space left on device]")
+
+    monkeypatch.setattr("orbax.checkpoint.Checkpointer.save", full)
+    with pytest.raises(UserError, match="net: cannot be written: No space left on device"):
+        dgunet_jax.save(tmp_path / "net", *network())
+    assert list(tmp_path.iterdir()) == []

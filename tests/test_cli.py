@@ -8,6 +8,7 @@ import pytest
 import dgunet_jax
 from dgunet_jax.cli import main
 from dgunet_jax.convert.pytorch import to_pytorch
+from dgunet_jax.convert.safetensors_files import write_safetensors
 from dgunet_jax.convert.torch_files import write_torch
 from tests.small import equal, network
 
@@ -44,19 +45,62 @@ def test_convert_says_what_it_recognised_and_loses_nothing(checkpoint, tmp_path,
     assert equal(dgunet_jax.load(target)[1], network()[1])
 
 
-def test_stages_that_a_file_does_not_tell_are_assumed_and_that_is_said(tmp_path, capsys):
+def test_stages_travel_with_what_is_written(tmp_path, capsys):
     own, official = tmp_path / "net.safetensors", tmp_path / "net.pth"
     dgunet_jax.save(own, *network(num_stages=4))
     assert main(["convert", str(own), str(official)]) == 0
-    said = capsys.readouterr().out
-    assert "stages: 4; the 2 middle ones" in said
-    assert said.endswith("do not tell the stages: read it with --num-stages 4\n")
+    assert "stages: 4; the 2 middle ones" in capsys.readouterr().out
     assert main(["info", str(official)]) == 0
-    assert "stages: 7 (assumed; see --num-stages); the 5 middle" in capsys.readouterr().out
-    assert main(["convert", str(official), str(tmp_path / "k"), "--num-stages", "4"]) == 0
-    said = capsys.readouterr().out
-    assert "stages: 4; the" in said
-    assert said.endswith(f"wrote {tmp_path}/k\n")
+    said = capsys.readouterr()
+    assert "stages: 4; the 2 middle ones" in said.out
+    assert said.err == ""
+    assert main(["info", str(official), "--num-stages", "9"]) == 0
+    note = f"note: {official}: was saved with 4 stages; it is read with 9\n"
+    assert capsys.readouterr().err == note
+
+
+def test_stages_that_a_file_does_not_tell_are_assumed_and_that_is_said(tmp_path, capsys):
+    official = tmp_path / "net.pth"
+    write_torch(official, to_pytorch(*network()))
+    for command in (["info", str(official)], ["convert", str(official), str(tmp_path / "k")]):
+        assert main(command) == 0
+        said = capsys.readouterr()
+        assert "stages: 7 (assumed; see --num-stages); the 5 middle" in said.out
+        (note,) = said.err.splitlines()
+        assert note.startswith(f"note: {official}: does not tell its number of stages; 7 are")
+    assert main(["info", str(official), "--num-stages", "4"]) == 0
+    said = capsys.readouterr()
+    assert "stages: 4; the" in said.out
+    assert said.err == ""
+
+
+def test_one_of_several_sets_of_weights_is_named(tmp_path, capsys):
+    arrays = {
+        f"{prefix}.{key}": value
+        for seed, prefix in enumerate(("model", "model_ema"))
+        for key, value in to_pytorch(*network(seed)).items()
+    }
+    both = tmp_path / "both.safetensors"
+    write_safetensors(both, arrays, {})
+    out = tmp_path / "net.safetensors"
+    for given, seed in (([], 1), (["--weights", "model"], 0)):
+        assert main(["convert", str(both), str(out), "--num-stages", "3", *given]) == 0
+        assert ("model_ema is read" in capsys.readouterr().err) == (not given)
+        assert equal(dgunet_jax.load(out)[1], network(seed)[1])
+    assert main(["info", str(both), "--weights", "other"]) == 2
+    assert "no weights under other; it has model, model_ema" in one_error_line(capsys)
+
+
+def test_a_damaged_directory_is_one_line_on_the_terminal(tmp_path):
+    dgunet_jax.save(tmp_path / "net", *network())
+    files = [file for file in (tmp_path / "net" / "params" / "d").iterdir()]
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-9])
+    command = [sys.executable, "-m", "dgunet_jax.cli", "info", str(tmp_path / "net")]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path}/net: is damaged")
 
 
 def test_info_lists_every_array(tmp_path, capsys):

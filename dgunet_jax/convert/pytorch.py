@@ -1,19 +1,22 @@
 """State dicts of the released PyTorch models to this project's variables, and back."""
 
 import dataclasses
+import functools
 import re
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from dgunet_jax.convert import table
-from dgunet_jax.convert.mismatches import mismatches
-from dgunet_jax.convert.torch_files import without_prefix
+from dgunet_jax.convert import state_dicts, table
+from dgunet_jax.convert.mismatches import mismatches, named, wrong
+from dgunet_jax.convert.torch_pickle import kind
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet, abstract_params, flatten, unflatten
+from dgunet_jax.wording import listed
 
 DEFAULT_STAGES = 7
 """Stages of a DGUNet whose checkpoint does not tell: all released ones have seven."""
@@ -22,15 +25,36 @@ _TO_HERE = {table.CONV: (2, 3, 1, 0), table.UPSAMPLE: (2, 3, 0, 1)}
 _TO_OFFICIAL = {table.CONV: (3, 2, 0, 1), table.UPSAMPLE: (2, 3, 0, 1)}
 
 
+@dataclasses.dataclass(frozen=True)
+class Official:
+    """A released network, as it was read from what PyTorch saved.
+
+    Attributes:
+      model, variables: the network.
+      stages_assumed: whether K is neither in what was saved nor given.
+      weights: the keys that lead to the weights, joined by dots; "" where there are no others.
+      notes: what a user should know of how it was read, each one line.
+    """
+
+    model: DGUNet
+    variables: dict[str, Any]
+    stages_assumed: bool
+    weights: str
+    notes: tuple[str, ...]
+
+
 def from_pytorch(
-    state_dict: Mapping[str, Any], num_stages: int | None = None
+    state_dict: Mapping[str, Any], num_stages: int | None = None, weights: str | None = None
 ) -> tuple[DGUNet, dict[str, Any]]:
-    """The network and variables of an official state dict; sizes are read off the tensors.
+    """Return the network and variables of an official state dict; sizes are read off the tensors.
 
     Args:
-      state_dict: official names to arrays (numpy, or PyTorch tensors), with or without `module.`.
+      state_dict: official names to arrays (numpy, or PyTorch tensors), or whatever a training
+        script has wrapped around them: prefixes such as `module.`, dicts with an optimizer.
       num_stages: K of a DGUNet, whose shared middle stages leave no trace in the file; 7 if not
         given. Where a file does tell (DGUNet+), it must agree.
+      weights: which of several sets of weights, by the keys that lead to it, joined by dots. Not
+        given, an average (`ema`) is preferred.
 
     Returns:
       (model, variables). Float16 and bfloat16 weights become float32. Compressive-sensing weights
@@ -40,21 +64,87 @@ def from_pytorch(
     Raises:
       UserError: in one line every missing, unexpected, wrongly shaped or contradictory tensor.
     """
-    arrays = {key: _as_numpy(key, value) for key, value in without_prefix(state_dict).items()}
-    config = recognise(arrays, num_stages)
-    entries, shapes = table.rows(config), official_shapes(config)
-    _check(arrays, entries, shapes)
 
+    def arrays(tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        return {key: _as_numpy(value) for key, value in tensors.items()}
+
+    official = read_official(state_dict, num_stages, weights, arrays)
+    return official.model, official.variables
+
+
+def read_official(
+    saved: Any,
+    num_stages: int | None,
+    weights: str | None,
+    arrays: Callable[[Mapping[str, Any]], dict[str, np.ndarray]],
+) -> Official:
+    """Read the network in what PyTorch saved; `from_pytorch` says more.
+
+    Args:
+      saved: a state dict, or what holds one.
+      num_stages, weights: as `from_pytorch` takes them.
+      arrays: gives the values of tensors. It is called when names and shapes are known to be right.
+
+    Raises:
+      UserError: in one line, what is wrong.
+    """
+
+    def values(tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        return {key: _weight(key, array) for key, array in arrays(tensors).items()}
+
+    def equal(a: state_dicts.Weights, b: state_dicts.Weights) -> bool:
+        if a.tensors is b.tensors:
+            return True
+        try:
+            first, second = (values(_checked(each.tensors, num_stages)[1]) for each in (a, b))
+        except UserError:
+            return False
+        return first.keys() == second.keys() and all(
+            np.array_equal(array, second[key], equal_nan=True) for key, array in first.items()
+        )
+
+    chosen, notes = state_dicts.choose(saved, weights, equal)
+    stated = saved.get("num_stages") if isinstance(saved, Mapping) else None
+    stated = stated if type(stated) is int else None
+    config, tensors, left_out = _checked(
+        chosen.tensors, stated if num_stages is None else num_stages
+    )
+    if left_out := [*left_out, *chosen.beside]:
+        notes.append(f"left out, as no weights: {listed([named(key) for key in left_out], 5)}")
+    assumed = config.share_middle and stated is None and num_stages is None
+    if assumed:
+        notes.append(
+            f"does not tell its number of stages; {DEFAULT_STAGES} are assumed (else:"
+            " --num-stages K)"
+        )
+    if config.share_middle and stated not in (None, config.num_stages):
+        notes.append(told_otherwise(stated, config.num_stages))
+
+    entries, arrays_ = table.rows(config), values(tensors)
+    if problems := [
+        f"{named(copy)} differs from {row.key}, which the network ties it to"
+        for row in entries
+        if row.path is not None
+        for copy in row.copies
+        if not np.array_equal(arrays_[copy], arrays_[row.key], equal_nan=True)
+    ]:
+        raise wrong("tensor", problems)
     stacked: dict[str, list[np.ndarray]] = {}
     for row in entries:
         if row.path is not None:
-            stacked.setdefault(row.path, []).append(_to_here(arrays[row.key], row.layout))
+            stacked.setdefault(row.path, []).append(_to_here(arrays_[row.key], row.layout))
     indexed = {row.path for row in entries if row.index is not None}
     params = {
         path: jnp.asarray(np.stack(parts) if path in indexed else parts[0])
         for path, parts in stacked.items()
     }
-    return DGUNet(config), {"params": unflatten(params)}
+    variables = {"params": unflatten(params)}
+    return Official(DGUNet(config), variables, assumed, chosen.name, tuple(notes))
+
+
+def told_otherwise(stated: int, num_stages: int) -> str:
+    """Return the note that a network is read with another number of stages than it was saved."""
+    return f"was saved with {stated} stages; it is read with {num_stages}"
 
 
 def to_pytorch(model: DGUNet, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -88,30 +178,33 @@ def to_pytorch(model: DGUNet, variables: Mapping[str, Any]) -> dict[str, np.ndar
     return result
 
 
-def recognise(arrays: Mapping[str, np.ndarray], num_stages: int | None = None) -> DGUNetConfig:
-    """The network that a state dict belongs to, by its names and shapes.
+def recognise(arrays: Mapping[str, Any], num_stages: int | None = None) -> DGUNetConfig:
+    """Return the network that a state dict belongs to, by its names and shapes.
 
     Raises:
       UserError: no released network has such names, or `num_stages` contradicts them.
     """
-    sensing = "Phi" in arrays
-    if "stage_model.r" in arrays or "basic.r1" in arrays:
-        family, found = "cs" if sensing else "derain", None
-    elif "body.0.r" in arrays:
-        family, found = "cs_plus", 2 + _count(arrays, r"body\.\d+\.r")
-    elif "r1" in arrays and "stage2_encoder.body.0.conv_1.weight" in arrays:
-        family, found = "derain_plus", _count(arrays, r"r\d+")
-    else:
-        some = ", ".join(list(arrays)[:3]) or "none"
+    family = table.family(arrays)
+    if family is None:
+        some = ", ".join(map(named, list(arrays)[:3])) or "none"
         raise UserError(f"not a DGUNet checkpoint: no released model has such names ({some}, …)")
+    sensing, found = "Phi" in arrays, None
+    if family == "cs_plus":
+        found = 2 + _count(arrays, r"body\.\d+\.r")
+    elif family == "derain_plus":
+        found = _count(arrays, r"r\d+")
     if found is not None and num_stages not in (None, found):
         raise UserError(f"the checkpoint has {found} stages; it cannot be read with {num_stages}")
 
     def size(key: str, axis: int, rank: int = 4) -> int:
-        if key not in arrays or arrays[key].ndim != rank:
-            there = f"has shape {arrays[key].shape}" if key in arrays else "is missing"
-            raise UserError(f"{key} {there}; the network's sizes are read off it")
-        return arrays[key].shape[axis]
+        if key not in arrays:
+            raise UserError(f"{key} is missing; the network's sizes are read off it")
+        if not state_dicts.is_array(arrays[key]):
+            raise UserError(f"{key} is {kind(arrays[key])}, not an array")
+        shape = arrays[key].shape
+        if len(shape) != rank:
+            raise UserError(f"{key} has shape {tuple(shape)}; the network's sizes are read off it")
+        return shape[axis]
 
     shallow = "shallow_feat1.0.weight"
     width = size(shallow, 0)
@@ -128,14 +221,21 @@ def recognise(arrays: Mapping[str, np.ndarray], num_stages: int | None = None) -
     )
 
 
+@functools.lru_cache(maxsize=8)
+def shapes_of(config: DGUNetConfig) -> Mapping[str, tuple[int, ...]]:
+    """Return the shape of every array of a network, by the names that `flatten` gives."""
+    flat = flatten(abstract_params(config))
+    return types.MappingProxyType({name: leaf.shape for name, leaf in flat.items()})
+
+
 def official_shapes(config: DGUNetConfig) -> dict[str, tuple[int, ...]]:
     """Official name to official shape, tied and unused ones included."""
-    params = flatten(abstract_params(config))
+    params = shapes_of(config)
     shapes = {}
     for row in table.rows(config):
         shape = row.shape
         if row.path is not None:
-            shape = params[row.path].shape[0 if row.index is None else 1 :]
+            shape = params[row.path][0 if row.index is None else 1 :]
             if row.layout == table.SCALAR:
                 shape = (1,)
             elif row.layout in _TO_OFFICIAL:
@@ -171,30 +271,44 @@ def count_parameters(config: DGUNetConfig) -> Counts:
     )
 
 
-def _check(arrays, entries, shapes) -> None:
-    """Raises one error that names everything that is wrong."""
-    problems = mismatches(arrays, shapes)
-    if not problems:
-        problems = [
-            f"{copy} differs from {row.key}, which the network ties it to"
-            for row in entries
-            if row.path is not None
-            for copy in row.copies
-            if not np.array_equal(arrays[copy], arrays[row.key], equal_nan=True)
-        ]
-    if problems:
-        raise UserError(f"{len(problems)} wrong tensors: {'; '.join(problems)}")
+def _checked(
+    tensors: Mapping[str, Any], num_stages: int | None
+) -> tuple[DGUNetConfig, dict[str, Any], list[str]]:
+    """The network that tensors belong to, its tensors, and the names of what else there is.
+
+    Raises:
+      UserError: names everything that is wrong with names, shapes and types.
+    """
+    config = recognise(tensors, num_stages)
+    shapes = official_shapes(config)
+    left_out = [
+        key
+        for key, value in tensors.items()
+        if key not in shapes and not state_dicts.is_weight(key, value)
+    ]
+    kept = {key: value for key, value in tensors.items() if key not in set(left_out)}
+    strange = [key for key in shapes if key in kept and not state_dicts.is_array(kept[key])]
+    problems = [f"{key} is {kind(kept[key])}, not an array" for key in strange]
+    for key in strange:
+        del kept[key], shapes[key]
+    if problems := problems + mismatches(kept, shapes):
+        raise wrong("tensor", problems)
+    return config, kept, left_out
 
 
 def _count(arrays, pattern: str) -> int:
     return sum(re.fullmatch(pattern, key) is not None for key in arrays)
 
 
-def _as_numpy(key: str, value: Any) -> np.ndarray:
+def _as_numpy(value: Any) -> np.ndarray:
     if hasattr(value, "detach"):  # a PyTorch tensor; NumPy has no bfloat16
         value = value.detach().cpu()
         value = value.numpy() if str(value.dtype) != "torch.bfloat16" else value.float().numpy()
-    array = np.asarray(value)
+    return np.asarray(value)
+
+
+def _weight(key: str, array: np.ndarray) -> np.ndarray:
+    """A weight in float32 or wider."""
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise UserError(f"{key} is {array.dtype}; weights are floating point")
     return array if array.dtype.itemsize >= 4 else array.astype(np.float32)

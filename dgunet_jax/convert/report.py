@@ -9,6 +9,7 @@ from dgunet_jax.convert.table import check_official
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import abstract_params
+from dgunet_jax.names import printable
 
 
 def describe(path: Path, config: DGUNetConfig, *, assumed: bool = False) -> str:
@@ -21,7 +22,7 @@ def describe(path: Path, config: DGUNetConfig, *, assumed: bool = False) -> str:
     """
     weights = "one set of weights" if config.share_middle else "weights of their own"
     lines = [
-        f"{path}: {_family(config)}",
+        f"{printable(path)}: {_family(config)}",
         f"possible tasks: {', '.join(possible_tasks(config)) or 'none of the released models'}",
         f"sizes: width {config.width}, growth {config.growth}, last growth {config.last_growth}",
         f"stages: {config.num_stages}{' (assumed; see --num-stages)' if assumed else ''}; the"

@@ -1,9 +1,13 @@
-"""Tensors as PyTorch's files describe them: views of storages."""
+"""Tensors as PyTorch's files describe them, and objects that are never built."""
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
+
+from dgunet_jax.convert.files import array_from_bytes
+from dgunet_jax.errors import UserError
 
 STORAGES = {
     "DoubleStorage": "float64",
@@ -21,8 +25,18 @@ STORAGES = {
 }
 """PyTorch's names of storage types, to NumPy's names of their elements."""
 
+UNREAD_STORAGES = {
+    "UntypedStorage": "uint8",
+    "QInt8Storage": "int8",
+    "QInt32Storage": "int32",
+    "QUInt8Storage": "uint8",
+    "QUInt4x2Storage": "uint8",
+    "QUInt2x4Storage": "uint8",
+}
+"""Storages of tensors that are not read, to types of their size."""
 
-class BadCheckpoint(Exception):
+
+class BadCheckpoint(UserError):
     """What is wrong with a checkpoint, told so that "path: " can stand in front of it."""
 
 
@@ -41,10 +55,14 @@ class Storage:
     count: int
 
     @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
+
+    @property
     def size(self) -> int:
         """Bytes."""
-        itemsize = 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
-        return self.count * itemsize
+        return self.count * self.itemsize
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,6 +73,15 @@ class StoredTensor:
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+
+    @property
+    def dtype(self) -> str:
+        return self.storage.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a copy, which zero strides may make more than those of the storage."""
+        return math.prod(self.shape) * self.storage.itemsize
 
     def view(self, elements: np.ndarray, most_bytes: int) -> np.ndarray:
         """The tensor as a view of its storage's elements.
@@ -81,3 +108,53 @@ class StoredTensor:
         # The stride of an axis of size 1 means nothing and may be too large for NumPy.
         strides = [stride * itemsize if size > 1 else 0 for size, stride in axes]
         return np.ndarray(self.shape, elements.dtype, elements, self.offset * itemsize, strides)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InlineArray:
+    """A NumPy array whose elements are in the pickle itself."""
+
+    dtype: str
+    byteorder: str
+    shape: tuple[int, ...]
+    in_columns: bool
+    content: bytes
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def array(self) -> np.ndarray:
+        """The array, read-only.
+
+        Raises:
+          BadCheckpoint: it has more or fewer bytes than its shape needs.
+        """
+        if len(self.content) != self.nbytes:
+            raise BadCheckpoint(f"has {len(self.content)} bytes, not {self.nbytes}")
+        flat = array_from_bytes(self.content, self.dtype, ">" if self.byteorder == ">" else "<")
+        return flat.reshape(self.shape, order="F" if self.in_columns else "C")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnreadTensor:
+    """A tensor of a kind that no network here has: sparse, quantised, of type float8_e4m3fn …"""
+
+    kind: str
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Opaque:
+    """An object that is never built: what the pickle says of it, and nothing is looked up for it.
+
+    Attributes:
+      name: of the class or function that Python would call for it.
+      arguments: what it would be called with.
+      state: what its attributes would be set to.
+      items: what would be set in it as in a dict.
+    """
+
+    name: str
+    arguments: Any = ()
+    state: Any = None
+    items: dict[Any, Any] | None = None

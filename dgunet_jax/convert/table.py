@@ -5,13 +5,16 @@ checkpoints.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.proximal import NUM_SCALES
 
 CONV, UPSAMPLE, SCALAR, PLAIN = "conv", "upsample", "scalar", "plain"
+
+FIRST_NAMES = ("r0", "shallow_feat1.0.weight")
+"""Names of the first stage, which every released model has; no other stage's names end so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +81,18 @@ def rows(config: DGUNetConfig) -> list[Row]:
         n = config.width
         table.append(Row("basic.concat12.weight", None, shape=(n, 2 * n, 3, 3)))
     return table
+
+
+def family(names: Collection[str]) -> str | None:
+    """Return the variant that has such names and any sizes; None if no released model has."""
+    sensing = "Phi" in names
+    if "stage_model.r" in names or "basic.r1" in names:
+        return "cs" if sensing else "derain"
+    if "body.0.r" in names:
+        return "cs_plus"
+    if "r1" in names and "stage2_encoder.body.0.conv_1.weight" in names:
+        return "derain_plus"
+    return None
 
 
 def check_official(config: DGUNetConfig) -> None:

@@ -1,71 +1,137 @@
-"""State dicts in PyTorch's files, read and written without PyTorch.
+"""PyTorch's files read and written without PyTorch.
 
 `torch.save` writes a zip archive since version 1.6. Before that, and on request ever since, it
 wrote the old format: four pickles (a magic number, the format's version, facts about the machine,
 what is saved), a fifth with the names of the storages, and then each storage as a count and its
 elements, little-endian on every machine.
+
+An archive that was unpacked into a folder, or packed again with compression, is read as well.
 """
 
+import dataclasses
 import io
 import math
+import stat
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dgunet_jax.convert import torch_pickle
 from dgunet_jax.convert.files import array_from_bytes
-from dgunet_jax.convert.stored import STORAGES, BadCheckpoint, Storage, StoredTensor, shown
+from dgunet_jax.convert.stored import (
+    STORAGES,
+    BadCheckpoint,
+    InlineArray,
+    Storage,
+    StoredTensor,
+    shown,
+)
 from dgunet_jax.errors import UserError
 from dgunet_jax.files import PathLike, read_bytes, replacing
-from dgunet_jax.wording import either
-
-WRAPPERS = ("state_dict", "model_state_dict", "params", "model")
-"""Where training scripts put the state dict in what they save; the first that is there counts."""
+from dgunet_jax.wording import listed
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _OLD_VERSION = 1001
+_MOST_COMPRESSED = 100  # weights compress little; what Deflate can do to zeros is 1000:1
+_PICKLE = "data.pkl"
+_CHECKPOINTS = (".pth", ".pt", ".ckpt", ".safetensors")
 # What zipfile raises over damaged archives; NotImplementedError is a RuntimeError.
 _ZIP_ERRORS = (
-    zipfile.BadZipFile, EOFError, LookupError, OSError, RuntimeError, ValueError, struct.error
+    zipfile.BadZipFile, zlib.error, EOFError, LookupError, OSError, RuntimeError, ValueError,
+    struct.error,
 )  # fmt: skip
 
 _ReadStorage = Callable[[Storage], np.ndarray]
 
 
-def read_torch(path: PathLike) -> dict[str, np.ndarray]:
-    """The state dict in a file of `torch.save`, in the zip format or the old one.
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """What `torch.save` was given.
 
-    It may be the whole file or an entry of a dict (see WRAPPERS), whose other entries, such as the
-    epoch and the optimizer, do not matter. `module.`, which training on several GPUs puts in front
-    of every name, is taken off. Nothing in the file is ever run.
+    Attributes:
+      path: the file.
+      root: plain values, containers, `StoredTensor`, `UnreadTensor` and `Opaque` records.
+      most_bytes: what all storages have together.
+    """
+
+    path: PathLike
+    root: Any
+    most_bytes: int
+    _read_storage: _ReadStorage
+
+    def arrays(self, tensors: Mapping[str, StoredTensor | InlineArray]) -> dict[str, np.ndarray]:
+        """Return tensors as views of their storages, each storage read once.
+
+        Returns:
+          Names to arrays, in the same order; read-only, those that share a storage sharing memory.
+          bfloat16 becomes float32, which is exact; every other type stays.
+
+        Raises:
+          BadCheckpoint: a tensor does not lie in its storage, storages are missing or damaged, or
+            the tensors claim more memory than there are bytes in the file.
+        """
+        try:
+            distinct = {t for t in tensors.values() if isinstance(t, StoredTensor)}
+            if sum(tensor.nbytes for tensor in distinct) > self.most_bytes:
+                raise BadCheckpoint("has tensors that claim more than the file can hold")
+            elements: dict[str, np.ndarray] = {}
+            return {key: self._array(key, each, elements) for key, each in tensors.items()}
+        except BadCheckpoint as error:
+            raise BadCheckpoint(f"{self.path}: {error}") from error
+
+    def _array(
+        self, key: str, tensor: StoredTensor | InlineArray, elements: dict[str, np.ndarray]
+    ) -> np.ndarray:
+        if isinstance(tensor, StoredTensor):
+            storage = tensor.storage
+            if storage.key not in elements:
+                elements[storage.key] = self._read_storage(storage)
+        try:
+            if isinstance(tensor, InlineArray):
+                return tensor.array()
+            return tensor.view(elements[tensor.storage.key], self.most_bytes)
+        except BadCheckpoint as error:
+            raise BadCheckpoint(f"has a wrong tensor: {shown(key)} {error}") from error
+
+
+def read_torch(path: PathLike) -> Saved:
+    """Read a file of `torch.save`, in the zip format or the old one. Nothing in it is ever run.
 
     Args:
-      path: a `.pth`, `.pt` or `.pkl` file.
-
-    Returns:
-      Names to arrays, in the file's order; read-only, those that share a storage sharing memory.
-      bfloat16 becomes float32, which is exact; every other type stays.
+      path: the file, or the folder it was unpacked to.
 
     Raises:
-      UserError: the file cannot be read, is not of `torch.save`, is damaged, holds no state dict,
-        or its pickle asks for anything but tensors and plain values.
+      BadCheckpoint: it is not of `torch.save`, or is damaged.
+      UserError: it cannot be read.
     """
-    content = read_bytes(path)
-    is_zip = content.startswith(b"PK\x03\x04")
     try:
-        root, read_storage = _open_zip(content) if is_zip else _open_old(content)
-        return without_prefix(_arrays(_state_dict(root), read_storage, len(content)))
+        folder = unpacked(path)
+        if folder is not None:
+            return Saved(path, *_open_parts(_Folder(folder)))
+        content = read_bytes(path)
+        if content.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+            return Saved(path, *_open_parts(_Zip(content)))
+        return Saved(path, *_open_old(content))
     except BadCheckpoint as error:
-        raise UserError(f"{path}: {error}") from error
+        raise BadCheckpoint(f"{path}: {error}") from error
 
 
-def write_torch(path: PathLike, state_dict: Mapping[str, np.ndarray]) -> None:
-    """Writes a state dict that `torch.load(path, weights_only=True)` reads, in the same order.
+def write_torch(
+    path: PathLike,
+    state_dict: Mapping[str, np.ndarray],
+    beside: Mapping[str, int] | None = None,
+) -> None:
+    """Write a state dict that `torch.load(path, weights_only=True)` reads, in the same order.
 
     The same arrays make the same bytes. The file takes its place only when it is whole.
+
+    Args:
+      beside: given, the state dict is under `state_dict` in a dict with these.
 
     Raises:
       UserError: PyTorch has no storage for an array's type, or the file cannot be written.
@@ -84,7 +150,7 @@ def write_torch(path: PathLike, state_dict: Mapping[str, np.ndarray]) -> None:
         def write(name: str, content: bytes) -> None:
             archive.writestr(zipfile.ZipInfo(f"archive/{name}"), content)
 
-        write("data.pkl", torch_pickle.dump(tensors))
+        write(_PICKLE, torch_pickle.dump(tensors, beside))
         write("byteorder", b"little")
         write("version", b"3\n")
         for key, array in arrays.items():
@@ -92,58 +158,119 @@ def write_torch(path: PathLike, state_dict: Mapping[str, np.ndarray]) -> None:
             write(f"data/{tensors[key].storage.key}", little.tobytes())
 
 
-def without_prefix(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Names without `module.`, if every one of them starts with it."""
-    if all(key.startswith("module.") for key in state_dict):
-        return {key.removeprefix("module."): value for key, value in state_dict.items()}
-    return dict(state_dict)
+def unpacked(path: PathLike) -> Path | None:
+    """Return the folder with the parts of an archive that was unpacked to `path`, if it is one.
+
+    It may be `path` itself or the only folder in it with such parts.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return None
+    if (path / _PICKLE).is_file():
+        return path
+    found = [inner.parent for inner in path.glob(f"*/{_PICKLE}") if not inner.parent.is_symlink()]
+    return found[0] if len(found) == 1 else None
 
 
-def _open_zip(content: bytes) -> tuple[Any, _ReadStorage]:
-    """What was saved, and what reads its storages, in the zip format."""
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(content))
-    except _ZIP_ERRORS as error:
-        raise BadCheckpoint("is a damaged or cut off zip archive") from error
-    members = {member.filename: member for member in archive.infolist()}
-    folders = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
-    if len(folders) != 1:
-        raise BadCheckpoint("is a zip archive, but not one of torch.save")
-    folder = folders[0]
-    if any(name.startswith((f"{folder}code/", f"{folder}constants.pkl")) for name in members):
+class _Zip:
+    """The parts of an archive: their sizes by name, and their bytes."""
+
+    def __init__(self, content: bytes):
+        try:
+            self._archive = zipfile.ZipFile(io.BytesIO(content))
+        except _ZIP_ERRORS as error:
+            raise BadCheckpoint("is a damaged or cut off zip archive") from error
+        members = {member.filename: member for member in self._archive.infolist()}
+        pickles = [
+            name
+            for name in members
+            if f"/{name}".endswith(f"/{_PICKLE}") and not name.startswith("__MACOSX/")
+        ]
+        if len(pickles) != 1:
+            inner = [shown(name) for name in members if name.endswith(_CHECKPOINTS)]
+            if inner:
+                raise BadCheckpoint(
+                    f"is a zip archive with {listed(inner, 3)} in it; unpack it first"
+                )
+            raise BadCheckpoint("is a zip archive, but not one of torch.save")
+        self._folder = pickles[0].removesuffix(_PICKLE)
+        stored = all(member.compress_type == zipfile.ZIP_STORED for member in members.values())
+        for member in members.values():
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise BadCheckpoint(
+                    "is a zip archive compressed by an unusual method; pack it with Deflate"
+                )
+        self.total = sum(member.file_size for member in members.values())
+        if stored and self.total > len(content):
+            raise BadCheckpoint("is a zip archive whose members claim to be larger than the file")
+        if self.total > _MOST_COMPRESSED * len(content):
+            raise BadCheckpoint(
+                f"is a zip archive that claims to unpack to {self.total:,} bytes, more than"
+                f" {_MOST_COMPRESSED} times its own"
+            )
+        self.sizes = {
+            name.removeprefix(self._folder): member.file_size
+            for name, member in members.items()
+            if name.startswith(self._folder)
+        }
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self._archive.read(self._folder + name)  # no more than the size it claims
+        except _ZIP_ERRORS as error:
+            raise BadCheckpoint(
+                f"has a missing or damaged part {shown(self._folder + name)}"
+            ) from error
+
+
+class _Folder:
+    """The same of an archive that was unpacked. Links in it are not followed."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self.sizes: dict[str, int] = {}
+        for inside, prefix in ((folder, ""), (folder / "data", "data/")):
+            if not inside.is_dir() or inside.is_symlink():
+                continue
+            for path in inside.iterdir():
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode):
+                    self.sizes[prefix + path.name] = status.st_size
+        self.total = sum(self.sizes.values())
+
+    def read(self, name: str) -> bytes:
+        if name not in self.sizes:
+            raise BadCheckpoint(f"has no part {shown(name)}")
+        return read_bytes(self._folder / name)
+
+
+def _open_parts(parts: _Zip | _Folder) -> tuple[Any, int, _ReadStorage]:
+    """What was saved, the bytes there are, and what reads its storages, in the zip format."""
+    if any(name.startswith(("code/", "constants.pkl")) for name in parts.sizes):
         raise BadCheckpoint(
             "is a TorchScript archive; torch.save the module's state_dict() instead"
         )
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
-        raise BadCheckpoint("is a compressed zip archive, which torch.save never writes")
-    if sum(member.file_size for member in members.values()) > len(content):
-        raise BadCheckpoint("is a zip archive whose members claim to be larger than the file")
-
-    def read(name: str) -> bytes:
-        try:
-            return archive.read(folder + name)
-        except _ZIP_ERRORS as error:
-            raise BadCheckpoint(f"has a missing or damaged part {shown(folder + name)}") from error
-
-    byteorder = read("byteorder") if f"{folder}byteorder" in members else b"little"
+    byteorder = parts.read("byteorder") if "byteorder" in parts.sizes else b"little"
     if byteorder not in (b"little", b"big"):
         raise BadCheckpoint(f"has the unknown byte order {shown(byteorder)}")
 
     def read_storage(storage: Storage) -> np.ndarray:
-        elements = read(f"data/{storage.key}")
-        if len(elements) != storage.size:
+        name = f"data/{storage.key}"
+        if parts.sizes.get(name, storage.size) != storage.size:
             raise BadCheckpoint(
-                f"has {len(elements)} bytes in storage {shown(storage.key)}, not {storage.size}"
+                f"has {parts.sizes[name]} bytes in storage {shown(storage.key)}, not {storage.size}"
             )
+        elements = parts.read(name)
+        if len(elements) != storage.size:
+            raise BadCheckpoint(f"is cut off in storage {shown(storage.key)}")
         return array_from_bytes(elements, storage.dtype, "<" if byteorder == b"little" else ">")
 
-    return torch_pickle.load(io.BytesIO(read("data.pkl")), {}), read_storage
+    root = torch_pickle.load(io.BytesIO(parts.read(_PICKLE)), {})
+    return root, parts.total, read_storage
 
 
-def _open_old(content: bytes) -> tuple[Any, _ReadStorage]:
-    """What was saved, and what reads its storages, in the old format."""
-    if not content:
-        raise BadCheckpoint("is empty")
+def _open_old(content: bytes) -> tuple[Any, int, _ReadStorage]:
+    """The same in the old format."""
     if content[:1] != b"\x80":  # the first opcode of every pickle since protocol 2
         raise BadCheckpoint(f"is not a PyTorch checkpoint, it starts with {shown(content[:20])}")
     stream = io.BytesIO(content)
@@ -176,37 +303,4 @@ def _open_old(content: bytes) -> tuple[Any, _ReadStorage]:
         start = starts[storage.key]
         return array_from_bytes(content[start : start + storage.size], storage.dtype)
 
-    return root, read_storage
-
-
-def _state_dict(root: Any) -> dict[str, StoredTensor]:
-    """The tensors in what was saved."""
-    if not isinstance(root, dict):
-        raise BadCheckpoint(f"holds {torch_pickle.kind(root)}, not a state dict")
-    state_dict = next((root[key] for key in WRAPPERS if isinstance(root.get(key), dict)), root)
-    if not state_dict:
-        raise BadCheckpoint("holds an empty state dict")
-    for key, value in state_dict.items():
-        if not isinstance(key, str) or not isinstance(value, StoredTensor):
-            raise BadCheckpoint(
-                f"holds {torch_pickle.kind(value)} under {shown(key)}, not a tensor; a state dict "
-                f"inside another dict must be under {either(WRAPPERS)}"
-            )
-    return state_dict
-
-
-def _arrays(
-    state_dict: Mapping[str, StoredTensor], read_storage: _ReadStorage, most_bytes: int
-) -> dict[str, np.ndarray]:
-    """The tensors as views of their storages, each storage read once."""
-    elements: dict[str, np.ndarray] = {}
-    arrays = {}
-    for key, tensor in state_dict.items():
-        storage = tensor.storage
-        if storage.key not in elements:
-            elements[storage.key] = read_storage(storage)
-        try:
-            arrays[key] = tensor.view(elements[storage.key], most_bytes)
-        except BadCheckpoint as error:
-            raise BadCheckpoint(f"has a wrong tensor: {shown(key)} {error}") from error
-    return arrays
+    return root, len(content), read_storage

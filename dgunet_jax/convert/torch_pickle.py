@@ -1,8 +1,8 @@
 """PyTorch's pickles read as data, by an interpreter that can run nothing, and written.
 
-The interpreter knows the few opcodes that `torch.save` writes for a checkpoint and the names in
-`_NAMES`. A name is never looked up in a module and no object of the file is ever called: tensors
-become `StoredTensor` records, everything else becomes plain values or is dropped.
+A name is never looked up in a module and no object of the file is ever built or called. Tensors
+become `StoredTensor` records, containers and plain values become themselves, and all else, which
+training scripts save beside the weights, becomes `Opaque` records.
 
 `pickle.Unpickler` with a restricted `find_class` is not strict enough. Its BUILD sets attributes of
 any object, a flipped bit in a memo index or in a length makes it allocate gigabytes, and a key that
@@ -16,10 +16,25 @@ import sys
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NoReturn
 
-from dgunet_jax.convert.stored import STORAGES, BadCheckpoint, Storage, StoredTensor, shown
+import numpy as np
+
+from dgunet_jax.convert.stored import (
+    STORAGES,
+    UNREAD_STORAGES,
+    BadCheckpoint,
+    InlineArray,
+    Opaque,
+    Storage,
+    StoredTensor,
+    UnreadTensor,
+    shown,
+)
 
 LARGEST_PICKLE = 2**24
-"""Bytes; a tensor takes about 150 of them. Opcodes of one byte make objects of up to 64."""
+"""Bytes without long texts and byte strings, which take no more memory than they do in the file. A
+tensor takes about 150 of them. Opcodes of one byte make objects of up to 64."""
+
+_LONG = 100  # characters or bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,67 +44,79 @@ class _Name:
     name: str
 
 
-class _Dropped:
-    """A value that weights do not need: a NumPy scalar, a torch.device, a torch.dtype."""
-
-
-_DROPPED = _Dropped()
-_STORAGE_NAMES = {f"torch.{name}": dtype for name, dtype in STORAGES.items()}
-_DROPPED_CALLS = (
-    "_codecs.encode",  # the bytes of a NumPy scalar
-    "numpy.dtype",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "torch.device",
-)
-_NAMES = {
-    "collections.OrderedDict",
-    "collections.Counter",  # milestones of a learning rate schedule
-    "torch.Size",
-    "torch._utils._rebuild_tensor",
-    "torch._utils._rebuild_tensor_v2",
-    "torch._utils._rebuild_parameter",
-    "torch._utils._rebuild_parameter_with_state",
-    *_DROPPED_CALLS,
-    *_STORAGE_NAMES,
+_STORAGE_NAMES = {f"torch.{name}": dtype for name, dtype in (STORAGES | UNREAD_STORAGES).items()}
+_STORAGE_NAMES["torch.storage.UntypedStorage"] = UNREAD_STORAGES["UntypedStorage"]
+_UNREAD = {
+    "torch._utils._rebuild_sparse_tensor": "sparse",
+    "torch._utils._rebuild_sparse_csr_tensor": "sparse",
+    "torch._utils._rebuild_nested_tensor": "nested",
+    "torch._utils._rebuild_qtensor": "quantised",
+    "torch._utils._rebuild_meta_tensor_no_storage": "meta",
+    "torch._utils._rebuild_wrapper_subclass": "wrapped",
 }
-_DTYPES = {f"torch.{dtype}" for dtype in STORAGES.values()}
+_ARRAYS = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
+_ARRAYS_OF_BUFFERS = ("numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer")
+_ARRAY_TYPES = {
+    np.dtype(name).str[1:]: name
+    for name in ("float16", "float32", "float64", "int64", "int32", "uint8", "bool")
+}
 
 
 def load(stream: BinaryIO, storages: dict[str, Storage] | None = None) -> Any:
-    """The value of one pickle; `stream` is left at the byte behind it.
+    """Return the value of one pickle; `stream` is left at the byte behind it.
 
     Args:
       stream: an in-memory file, whose `read` cannot be made to return more than there is.
       storages: receives every storage the pickle names. None: it may not name any.
 
     Returns:
-      None, bool, int, float, str, bytes, tuple, list, dict, `StoredTensor` for a tensor, and an
-      opaque object for what weights do not need.
+      None, bool, int, float, str, bytes, tuple, list, dict, `StoredTensor` or `UnreadTensor` for a
+      tensor, and `Opaque` for any other object. Items of a dict whose key is none of None, bool,
+      int, float and str are left out.
 
     Raises:
-      BadCheckpoint: the pickle is damaged, too large, or asks for anything else.
+      BadCheckpoint: the pickle is damaged or too large.
     """
     machine = _Machine(storages)
     start = position = stream.tell()
+    argument: Any = None
+    left = LARGEST_PICKLE
     try:
-        for opcode, argument, at in pickletools.genops(stream):
-            position = start if at is None else at
-            if position - start > LARGEST_PICKLE:
+        for opcode, following, at in pickletools.genops(stream):
+            behind = start if at is None else at
+            if not (isinstance(argument, str | bytes | bytearray) and len(argument) > _LONG):
+                left -= behind - position
+            position, argument = behind, following
+            if left < 0:
                 raise BadCheckpoint(f"has a pickle larger than {LARGEST_PICKLE >> 20} MiB")
             machine.step(opcode.name, argument)
         return machine.stack.pop()
+    except BadCheckpoint:
+        raise
     except (ValueError, LookupError, Warning) as error:  # pickletools warns of a bad backslash
         raise BadCheckpoint(
             f"has a pickle that is damaged or cut off near byte {position}"
         ) from error
 
 
-def dump(state_dict: Mapping[str, StoredTensor]) -> bytes:
-    """The pickle of an OrderedDict of tensors, as `torch.save` would write it but for the memo."""
+def dump(state_dict: Mapping[str, StoredTensor], beside: Mapping[str, int] | None = None) -> bytes:
+    """Return the pickle of an OrderedDict of tensors, as `torch.save` writes it but for the memo.
+
+    Args:
+      beside: given, the OrderedDict is under `state_dict` in a dict with these.
+    """
+    content = _dumped(state_dict)
+    if beside is not None:
+        items = [_plain("state_dict"), content]
+        items += [part for key, value in beside.items() for part in (_plain(key), _plain(value))]
+        content = pickle.EMPTY_DICT + pickle.MARK + b"".join(items) + pickle.SETITEMS
+    return pickle.PROTO + b"\2" + content + pickle.STOP
+
+
+def _dumped(state_dict: Mapping[str, StoredTensor]) -> bytes:
     ordered_dict = _global("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
     names = {dtype: name for name, dtype in STORAGES.items()}
-    parts = [pickle.PROTO, b"\2", ordered_dict, pickle.MARK]
+    parts = [ordered_dict, pickle.MARK]
     for key, tensor in state_dict.items():
         storage = tensor.storage
         parts += [
@@ -110,7 +137,7 @@ def dump(state_dict: Mapping[str, StoredTensor]) -> bytes:
             ordered_dict,  # backward hooks
             pickle.TUPLE + pickle.REDUCE,
         ]
-    return b"".join([*parts, pickle.SETITEMS, pickle.STOP])
+    return b"".join([*parts, pickle.SETITEMS])
 
 
 class _Machine:
@@ -125,42 +152,64 @@ class _Machine:
     def step(self, opcode: str, argument: Any) -> None:
         stack = self.stack
         match opcode:
-            case "BINPUT" | "LONG_BINPUT":
+            case "BINPUT" | "LONG_BINPUT" | "PUT":
                 self.memo[argument] = stack[-1]
             case "MEMOIZE":
                 self.memo[len(self.memo)] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
+            case "BINGET" | "LONG_BINGET" | "GET":
                 stack.append(self.memo[argument])
-            case "BINUNICODE" | "SHORT_BINUNICODE" | "BINBYTES" | "SHORT_BINBYTES":
-                stack.append(argument)
-            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
+            case _ if opcode in _PLAIN:
                 stack.append(argument)
             case "MARK":
                 self.marks.append(len(stack))
+            case "POP":
+                if self.marks and self.marks[-1] == len(stack):
+                    self.marks.pop()
+                else:
+                    stack.pop()
+            case "POP_MARK":
+                self.pop_to_mark()
+            case "DUP":
+                stack.append(stack[-1])
             case "TUPLE":
                 items = self.pop_to_mark()
                 stack.append(tuple(items))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 items = [stack.pop() for _ in range(int(opcode[-1]))]
                 stack.append(tuple(reversed(items)))
+            case "LIST":
+                stack.append(self.pop_to_mark())
+            case "DICT":
+                items = self.pop_to_mark()
+                stack.append({})
+                self.set_items(items)
             case "BINPERSID":
-                stack.append(self.storage(stack.pop()))
+                stack.append(self.referred(stack.pop()))
             case "GLOBAL":
-                stack.append(_look_up(argument.replace(" ", ".", 1)))
+                stack.append(_Name(argument.replace(" ", ".", 1)))
             case "STACK_GLOBAL":
                 match stack.pop(), stack.pop():
                     case str(name), str(module):
-                        stack.append(_look_up(f"{module}.{name}"))
+                        stack.append(_Name(f"{module}.{name}"))
                     case name, module:
                         _refuse(f"asks for {kind(name)} of {kind(module)}")
-            case "REDUCE":
+            case "REDUCE" | "NEWOBJ":
                 arguments, function = stack.pop(), stack.pop()
-                stack.append(_rebuild(function, arguments))
+                stack.append(_called(function, arguments))
+            case "NEWOBJ_EX":
+                named, arguments, function = stack.pop(), stack.pop(), stack.pop()
+                stack.append(Opaque(_name(function), (arguments, named)))
+            case "INST":
+                items = self.pop_to_mark()
+                stack.append(Opaque(argument.replace(" ", ".", 1), items))
+            case "OBJ":
+                function, *items = self.pop_to_mark()
+                stack.append(Opaque(_name(function), items))
             case "BUILD":
                 state = stack.pop()
-                # The state of an OrderedDict is PyTorch's `_metadata`; weights do not need it.
-                if not isinstance(stack[-1], dict | _Dropped):
-                    _refuse(f"sets the state of {kind(stack[-1])} to {kind(state)}")
+                # Of an OrderedDict it is PyTorch's `_metadata`; weights do not need it.
+                if isinstance(stack[-1], Opaque):
+                    stack[-1].state = state
             case "EMPTY_DICT":
                 stack.append({})
             case "SETITEM":
@@ -174,13 +223,22 @@ class _Machine:
                 self.extend([stack.pop()])
             case "APPENDS":
                 self.extend(self.pop_to_mark())
+            case "EMPTY_SET":
+                stack.append(Opaque("set"))
+            case "ADDITEMS":
+                self.pop_to_mark()
+            case "FROZENSET":
+                self.pop_to_mark()
+                stack.append(Opaque("frozenset"))
+            case "EXT1" | "EXT2" | "EXT4":
+                stack.append(Opaque(f"extension {argument}"))
             case "EMPTY_TUPLE":
                 stack.append(())
             case "NONE":
                 stack.append(None)
             case "NEWTRUE" | "NEWFALSE":
                 stack.append(opcode == "NEWTRUE")
-            case "PROTO" | "FRAME" | "STOP":
+            case "PROTO" | "FRAME" | "STOP" | "READONLY_BUFFER":
                 pass
             case _:
                 _refuse(f"contains {opcode} {shown(argument)}")
@@ -192,20 +250,37 @@ class _Machine:
         return items
 
     def extend(self, items: list[Any]) -> None:
-        if not isinstance(self.stack[-1], list):
-            _refuse(f"appends to {kind(self.stack[-1])}")
-        self.stack[-1].extend(items)
+        match self.stack[-1]:
+            case list() as values:
+                values.extend(items)
+            case Opaque():
+                pass
+            case other:
+                _refuse(f"appends to {kind(other)}")
 
     def set_items(self, items: list[Any]) -> None:
-        if not isinstance(self.stack[-1], dict):
-            _refuse(f"sets items of {kind(self.stack[-1])}")
+        match self.stack[-1]:
+            case dict() as values:
+                pass
+            case Opaque() as object_:
+                if object_.items is None:
+                    object_.items = {}
+                values = object_.items
+            case other:
+                _refuse(f"sets items of {kind(other)}")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, str | int | float | None):
-                _refuse(f"has {kind(key)} as a key")
-            self.stack[-1][key] = value
+            if isinstance(key, str | int | float | None):
+                values[key] = value
 
-    def storage(self, identity: Any) -> Storage:
-        """The storage of ("storage", type, key, device, count), which may have a None behind it."""
+    def referred(self, identity: Any) -> Any:
+        """Return what a persistent id stands for.
+
+        That is the storage of ("storage", type, key, device, count), which may have a None behind
+        it, or the class of ("module", class, file, source).
+        """
+        match identity:
+            case ("module", _Name() as name, *_):
+                return name
         if self.storages is None:
             _refuse("names a storage where there is none")
         match identity:
@@ -220,38 +295,86 @@ class _Machine:
         return storage
 
 
+_PLAIN = {
+    *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING"),  # texts of Python 2
+    *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "INT", "LONG", "FLOAT"),
+}
+
+
 def _refuse(reason: str) -> NoReturn:
     raise BadCheckpoint(f"refused, its pickle {reason}; a state dict has no need of that")
 
 
 def kind(value: object) -> str:
-    """What `value` is, without showing it."""
+    """Return what `value` is, without showing it."""
     match value:
         case None:
             return "None"
+        case UnreadTensor(kind):
+            return f"a {kind} tensor"
         case StoredTensor() | Storage():
             return "a tensor"
+        case InlineArray():
+            return "an array"
         case _Name(name):
-            return name
-        case _Dropped():
-            return "a value that is no weight"
+            return f"the name {shown(name)}"
+        case Opaque():
+            return f"an object of {shown(value.name)}"
     name = type(value).__name__
     return f"an {name}" if name == "int" else f"a {name}"
 
 
-def _look_up(name: str) -> _Name | _Dropped:
-    if name in _DTYPES:
-        return _DROPPED
-    if name not in _NAMES:
-        _refuse(f"asks for {shown(name)}")
-    return _Name(name)
+def inline_array(value: Opaque) -> InlineArray | Opaque:
+    """Return the NumPy array that an object is; any other object as it is."""
+    content: Any
+    match value:
+        case Opaque(name=name, state=(_, shape, dtype, columns, content)) if name in _ARRAYS:
+            in_columns = bool(columns) if isinstance(columns, int) else False
+        case Opaque(name=name, arguments=(content, dtype, shape, order)) if (
+            name in _ARRAYS_OF_BUFFERS
+        ):
+            in_columns = order == "F" if isinstance(order, str) else False
+        case _:
+            return value
+    match dtype:
+        case Opaque(name="numpy.dtype", arguments=(str(code), *_), state=state):
+            pass
+        case _:
+            return value
+    byteorder = state[1] if isinstance(state, tuple) and len(state) > 1 else "|"
+    match content:
+        case Opaque(name="_codecs.encode", arguments=(str(text), *_)):  # bytes in protocol 2
+            content = text
+    if isinstance(content, str):  # where each character stands for a byte
+        try:
+            content = content.encode("latin-1")
+        except UnicodeEncodeError:
+            return value
+    if code not in _ARRAY_TYPES or not isinstance(content, bytes | bytearray):
+        return value
+    order = byteorder if byteorder in ("<", ">") else "<"
+    return InlineArray(_ARRAY_TYPES[code], order, _sizes(shape), in_columns, bytes(content))
 
 
-def _rebuild(function: Any, arguments: Any) -> Any:
-    """What calling `function` would give. What is made must not be larger than what made it."""
-    if not isinstance(function, _Name) or not isinstance(arguments, tuple):
-        _refuse(f"calls {kind(function)}")
-    match function.name, arguments:
+def _name(function: Any) -> str:
+    match function:
+        case _Name(name) | Opaque(name=name):
+            return name
+    _refuse(f"calls {kind(function)}")
+
+
+def _called(function: Any, arguments: Any) -> Any:
+    """Return what stands for the result of calling a function, in constant time and memory."""
+    name = _name(function)
+    if not isinstance(arguments, tuple):
+        _refuse(f"calls {shown(name)} with {kind(arguments)}")
+    if name in ("torch._tensor._rebuild_from_type_v2", "torch._tensor._rebuild_from_type"):
+        match arguments:  # a tensor of another class, or with attributes
+            case (_Name(inner), _, tuple(inner_arguments), *_):
+                name, arguments = inner, inner_arguments
+    match name, arguments:
         case "collections.OrderedDict", ():
             return {}
         case "collections.Counter", (dict(counts),):
@@ -266,12 +389,12 @@ def _rebuild(function: Any, arguments: Any) -> Any:
             return StoredTensor(storage, offset, _sizes(shape), _sizes(strides))
         case (
             "torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state",
-            (StoredTensor() as tensor, *_),
+            (StoredTensor() | UnreadTensor() as tensor, *_),
         ):
             return tensor
-        case name, _ if name in _DROPPED_CALLS:
-            return _DROPPED
-    _refuse(f"calls {function.name} with {', '.join(map(kind, arguments[:4])) or 'nothing'}")
+        case "torch._utils._rebuild_tensor_v3", (_, _, _, _, _, _, _Name(dtype), *_):
+            return UnreadTensor(dtype.removeprefix("torch."))
+    return UnreadTensor(_UNREAD[name]) if name in _UNREAD else Opaque(name, arguments)
 
 
 def _sizes(values: Any) -> tuple[int, ...]:

@@ -93,6 +93,8 @@ class DGUNetConfig:
                 raise UserError(f"{name} is {value!r}; it must be a whole number")
             if value < least:
                 raise UserError(f"{name} is {value}; it must be at least {least}")
+            if value > (most := _MOST.get(name, value)):
+                raise UserError(f"{name} is {value}; it must be at most {most}")
         if self.width % 2 or self.growth % 2:
             raise UserError(
                 f"width {self.width} and growth {self.growth} must be even:"
@@ -134,6 +136,13 @@ _LEAST = {
     "num_stages": 2,
     "measurements": 0,
     "unroll": 1,
+}
+
+
+# Far beyond any use: what a file claims must not cost time or overflow before it is found wrong.
+_MOST = {
+    **dict.fromkeys(("channels", "width", "growth", "last_growth", "measurements"), 2**16),
+    "num_stages": 100,
 }
 
 

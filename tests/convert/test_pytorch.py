@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dgunet_jax import UserError, from_pytorch, to_pytorch
-from dgunet_jax.convert.pytorch import count_parameters
+from dgunet_jax.convert.pytorch import count_parameters, read_official
 from tests import golden_numbers
 from tests.small import equal, network
 
@@ -52,8 +52,57 @@ def test_the_prefix_of_several_gpus_goes_only_if_every_name_has_it():
     prefixed = {f"module.{key}": value for key, value in official.items()}
     assert equal(from_pytorch(prefixed, 4)[1], from_pytorch(official, 4)[1])
     prefixed["tail.weight"] = prefixed.pop("module.tail.weight")
-    with pytest.raises(UserError, match="not a DGUNet checkpoint"):
+    with pytest.raises(UserError, match=r"1 tensor that no released model has: tail\.weight"):
         from_pytorch(prefixed, 4)
+
+
+def test_wrapped_weights_are_chosen_by_name():
+    official = golden_numbers.official_weights("tiny")
+    average = {f"module.{key}": value + 1 for key, value in official.items()}
+    saved = {"params": official, "params_ema": average, "epoch": 3}
+    unwrapped = {key: value + 1 for key, value in official.items()}
+    assert equal(from_pytorch(saved, 4)[1], from_pytorch(unwrapped, 4)[1])
+    assert equal(from_pytorch(saved, 4, "params")[1], from_pytorch(official, 4)[1])
+
+
+def test_what_is_no_weight_is_left_out_and_that_is_said():
+    official = golden_numbers.official_weights("tiny")
+    beside = {"epoch": 3, "phi_0.num_batches_tracked": np.array(5), "_extra_state": None}
+    found = read_official({**official, **beside, "total_ops": np.zeros(1)}, 4, None, dict)
+    assert found.notes == (
+        "left out, as no weights: epoch, phi_0.num_batches_tracked, _extra_state, total_ops",
+    )
+    with pytest.raises(UserError, match="1 wrong tensor: r0 is None, not an array"):
+        from_pytorch({**official, "r0": None}, 4)
+
+
+def test_stages_that_are_saved_beside_the_weights_are_read_and_others_are_assumed():
+    official = golden_numbers.official_weights("tiny")
+    saved = {"state_dict": official, "num_stages": 4}
+    told = read_official(saved, None, None, dict)
+    assert (told.model.config.num_stages, told.stages_assumed, told.notes) == (4, False, ())
+    assumed = read_official({"state_dict": official}, None, None, dict)
+    assert (assumed.model.config.num_stages, assumed.stages_assumed) == (7, True)
+    assert "7 are assumed" in assumed.notes[0]
+    given = read_official(saved, 5, None, dict)
+    assert (given.model.config.num_stages, given.stages_assumed) == (5, False)
+    assert given.notes == ("was saved with 4 stages; it is read with 5",)
+    saved["num_stages"] = 3000
+    with pytest.raises(UserError, match="num_stages is 3000; it must be at most 100"):
+        from_pytorch(saved)
+
+
+def test_names_and_shapes_are_checked_before_values_are_made():
+    def values(tensors):
+        raise AssertionError("values are not needed to see that a shape is wrong")
+
+    official = golden_numbers.official_weights("tiny")
+    official["tail.weight"] = np.broadcast_to(np.float16(0), (2**20, 2**20, 3, 3))
+    with pytest.raises(UserError, match=r"tail\.weight has shape \(1048576, 1048576, 3, 3\)"):
+        read_official(official, 4, None, values)
+    official["shallow_feat1.0.weight"] = np.broadcast_to(np.float32(0), (2**30, 3, 3, 3))
+    with pytest.raises(UserError, match="width is 1073741824; it must be at most 65536"):
+        read_official(official, 4, None, values)
 
 
 def test_half_precision_becomes_float32():

@@ -10,9 +10,17 @@ import pytest
 
 from dgunet_jax.convert import torch_pickle
 from dgunet_jax.convert.stored import Storage, StoredTensor
-from dgunet_jax.convert.torch_files import read_torch
 from dgunet_jax.errors import UserError
-from tests.convert.torch_bytes import FLOATS, VECTOR, Make, each_format, old_file, refusal, zip_file
+from tests.convert.torch_bytes import (
+    FLOATS,
+    VECTOR,
+    Make,
+    arrays,
+    each_format,
+    old_file,
+    refusal,
+    zip_file,
+)
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -45,6 +53,16 @@ def test_a_tensor_must_lie_within_its_storage(tmp_path: Path, make: Make, wrong:
     *fields, message = wrong
     content = make(torch_pickle.dump({"a": StoredTensor(*fields)}), {"0": FLOATS.tobytes()})
     assert message in refusal(tmp_path / "x.pth", content)
+
+
+@each_format
+def test_views_that_repeat_elements_claim_no_more_than_the_file(tmp_path: Path, make: Make) -> None:
+    floats = np.ones(1000, np.float32)
+    storage = Storage("0", "float32", 1000)
+    views = {f"a{n}": StoredTensor(storage, n, (900,), (0,)) for n in range(1000)}
+    content = make(torch_pickle.dump(views), {"0": floats.tobytes()})
+    assert len(content) < 900 * 4 * 1000
+    assert "claim more than the file can hold" in refusal(tmp_path / "x.pth", content)
 
 
 def test_a_storage_must_be_there(tmp_path: Path) -> None:
@@ -88,7 +106,7 @@ def test_zip_members_that_unpack_to_more_than_the_file(tmp_path: Path) -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data.pkl", bytes(10**6))
-    assert "is a compressed zip archive" in refusal(tmp_path / "x.pth", file.getvalue())
+    assert "claims to unpack to 1,000,000 bytes" in refusal(tmp_path / "x.pth", file.getvalue())
 
     # A directory whose entries are all the same member.
     with zipfile.ZipFile(file, "w") as archive:
@@ -139,11 +157,11 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path, name: str) -> None:
     for variant in variants:
         path.write_bytes(variant)
         try:
-            arrays = read_torch(path)
+            read = arrays(path)
         except UserError as error:
             refused += 1
             assert str(error).startswith(f"{path}: ")
             assert len(str(error).splitlines()) == 1
         else:
-            assert sum(array.nbytes for array in arrays.values()) < 1e6
+            assert sum(array.nbytes for array in read.values()) < 1e6
     assert refused > len(variants) / 4

@@ -1,7 +1,10 @@
 """PyTorch's files read and written without PyTorch; tests/torch compares with PyTorch itself."""
 
+import io
 import os
 import pickle
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +18,10 @@ from tests.convert.torch_bytes import (
     FLOATS,
     VECTOR,
     Make,
+    arrays,
     each_format,
     old_file,
     refusal,
-    text,
     zip_file,
 )
 from tests.fixtures import weights
@@ -28,39 +31,28 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 @pytest.mark.parametrize("name", ["legacy", "zip", "zip_wrapped"])
 def test_a_network_s_state_dict(name: str) -> None:
-    arrays = read_torch(FIXTURES / f"{name}.pth")
+    read = arrays(FIXTURES / f"{name}.pth")
+    prefix = "module." if name == "legacy" else ""
     expected = weights.network()
-    assert list(arrays) == list(expected)
+    assert list(read) == [prefix + key for key in expected]
     for key, array in expected.items():
-        np.testing.assert_array_equal(arrays[key], array, strict=True)
-    assert np.shares_memory(arrays["1.weight"], arrays["3.weight"])
+        np.testing.assert_array_equal(read[prefix + key], array, strict=True)
+    assert np.shares_memory(read[f"{prefix}1.weight"], read[f"{prefix}3.weight"])
 
 
 def test_views_types_and_parameters() -> None:
-    arrays = read_torch(FIXTURES / "views.pth")
+    read = arrays(FIXTURES / "views.pth")
     expected = weights.views()
-    assert list(arrays) == list(expected)
+    assert list(read) == list(expected)
     for key, array in expected.items():
-        np.testing.assert_array_equal(arrays[key], array, strict=True)
+        np.testing.assert_array_equal(read[key], array, strict=True)
     # As long as nobody can write to them, sharing memory is safe.
-    assert np.shares_memory(arrays["whole"], arrays["offset"])
-    assert not any(array.flags.writeable for array in arrays.values() if array.size)
-
-
-@each_format
-def test_the_prefix_goes_only_if_every_name_has_it(tmp_path: Path, make: Make) -> None:
-    def names(*keys: str) -> list[str]:
-        content = torch_pickle.dump(dict.fromkeys(keys, VECTOR))
-        (tmp_path / "x.pth").write_bytes(make(content, {"0": FLOATS.tobytes()}))
-        return list(read_torch(tmp_path / "x.pth"))
-
-    assert names("module.b", "module.module.a") == ["b", "module.a"]
-    assert names("module.b", "a") == ["module.b", "a"]
-    assert names("module.b", "modules.a") == ["module.b", "modules.a"]
+    assert np.shares_memory(read["whole"], read["offset"])
+    assert not any(array.flags.writeable for array in read.values() if array.size)
 
 
 def test_big_endian_files(tmp_path: Path) -> None:
-    arrays = {
+    expected = {
         "float32": np.array([1.5, -0.0, 1e-45], np.float32),
         "float16": np.array([1.5, -0.0, 6e-8], np.float16),
         "int64": np.array([1, -2, 2**40]),
@@ -68,16 +60,16 @@ def test_big_endian_files(tmp_path: Path) -> None:
         "bool": np.array([True, False, True]),
         "complex64": np.array([1 + 2j, 3, 4], np.complex64),
     }
-    stored = {key: array.astype(array.dtype.newbyteorder(">")) for key, array in arrays.items()}
-    arrays["bfloat16"] = np.array([1.5, -0.0, 3.0], np.float32)
-    stored["bfloat16"] = (arrays["bfloat16"].view(np.uint32) >> 16).astype(">u2")
-    tensors = {key: StoredTensor(Storage(key, key, 3), 0, (3,), (1,)) for key in arrays}
+    stored = {key: array.astype(array.dtype.newbyteorder(">")) for key, array in expected.items()}
+    expected["bfloat16"] = np.array([1.5, -0.0, 3.0], np.float32)
+    stored["bfloat16"] = (expected["bfloat16"].view(np.uint32) >> 16).astype(">u2")
+    tensors = {key: StoredTensor(Storage(key, key, 3), 0, (3,), (1,)) for key in expected}
     storages = {key: array.tobytes() for key, array in stored.items()}
     content = torch_pickle.dump(tensors)
     (tmp_path / "x.pth").write_bytes(zip_file(content, storages, b"big"))
-    for key, array in read_torch(tmp_path / "x.pth").items():
-        assert array.dtype == arrays[key].dtype
-        assert array.tobytes() == arrays[key].tobytes()
+    for key, array in arrays(tmp_path / "x.pth").items():
+        assert array.dtype == expected[key].dtype
+        assert array.tobytes() == expected[key].tobytes()
     assert "byte order b'middle'" in refusal(
         tmp_path / "x.pth", zip_file(content, storages, b"middle")
     )
@@ -88,16 +80,8 @@ def test_the_stride_of_an_axis_of_size_one_does_not_matter(tmp_path: Path, make:
     tensor = StoredTensor(VECTOR.storage, 0, (1, 4, 1), (2**62, 1, 0))
     content = make(torch_pickle.dump({"a": tensor}), {"0": FLOATS.tobytes()})
     (tmp_path / "x.pth").write_bytes(content)
-    array = read_torch(tmp_path / "x.pth")["a"]
+    array = arrays(tmp_path / "x.pth")["a"]
     np.testing.assert_array_equal(array, FLOATS.reshape(1, 4, 1), strict=True)
-
-
-def test_the_first_wrapper_counts(tmp_path: Path) -> None:
-    state_dict = torch_pickle.dump({"a": VECTOR})[2:-1]
-    content = b"\x80\2}(" + text("model") + b"}" + text("width") + b"K\x50s"
-    content += text("state_dict") + state_dict + b"u."
-    (tmp_path / "x.pth").write_bytes(zip_file(content, {"0": FLOATS.tobytes()}))
-    assert list(read_torch(tmp_path / "x.pth")) == ["a"]
 
 
 @pytest.mark.parametrize("module", ["numpy.core", "numpy._core"])
@@ -108,19 +92,15 @@ def test_scalars_of_every_numpy_beside_the_weights(tmp_path: Path, module: str) 
     state_dict = torch_pickle.dump({"a": VECTOR})[2:-1]
     content = b"\x80\2}(X\4\0\0\0best" + score + b"X\x0a\0\0\0state_dict" + state_dict + b"u."
     (tmp_path / "x.pth").write_bytes(zip_file(content, {"0": FLOATS.tobytes()}))
-    np.testing.assert_array_equal(read_torch(tmp_path / "x.pth")["a"], FLOATS)
+    np.testing.assert_array_equal(arrays(tmp_path / "x.pth")["a"], FLOATS)
 
 
 NOT_PYTORCH = {
-    "empty": (b"", "is empty"),
     "web page": (b"<!DOCTYPE html><html>", "it starts with b'<!DOCTYPE html>"),
     "picture": (b"\x89PNG\r\n\x1a\n", "it starts with b'\\x89PNG"),
     "text": (b"hello\nworld", "it starts with b'hello\\nworld'"),
     "a number": (pickle.dumps(5), "is a pickle, but not one of torch.save"),
-    "arrays": (
-        pickle.dumps({"a": FLOATS}, protocol=4),
-        "asks for 'numpy._core.multiarray._reconstruct'",
-    ),
+    "arrays": (pickle.dumps({"a": FLOATS}, protocol=4), "is a pickle, but not one of torch.save"),
     "half a pickle": (pickle.dumps({"a": 1})[:-3], "damaged or cut off near byte"),
     "no opcode": (b"\x80\x02\xff", "damaged or cut off near byte"),
     "other version": (old_file(b"", {}).replace(b"M\xe9\x03", b"M\xea\x03"), "its version 1001"),
@@ -145,37 +125,18 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         read_torch(tmp_path)
 
 
-NOT_A_STATE_DICT = {
-    "list": ([1, 2], "holds a list, not a state dict"),
-    "nothing": (None, "holds None, not a state dict"),
-    "no tensor": ({}, "holds an empty state dict"),
-    "a number": ({"conv": 5}, "holds an int under 'conv', not a tensor"),
-    "wrapped otherwise": ({"net": {"a": 5}}, "under 'net', not a tensor; a state dict inside"),
-    "empty inside": ({"state_dict": {}}, "holds an empty state dict"),
-    "a number inside": ({"state_dict": {"a\nb": 5}}, "holds an int under 'a\\nb', not a tensor"),
-    "number as a name": ({"state_dict": {7: 5}}, "holds an int under 7"),
-}
-
-
-@each_format
-@pytest.mark.parametrize(("value", "message"), NOT_A_STATE_DICT.values(), ids=NOT_A_STATE_DICT)
-def test_what_is_saved_must_be_a_state_dict(
-    tmp_path: Path, make: Make, value: object, message: str
-) -> None:
-    assert message in refusal(tmp_path / "x.pth", make(pickle.dumps(value, protocol=2), {}))
-
-
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    arrays = {**weights.network(), **weights.views(), "complex": np.array([1j], np.complex64)}
-    arrays["big endian"] = arrays["double"].astype(">f8")
-    write_torch(tmp_path / "x.pth", arrays)
-    read = read_torch(tmp_path / "x.pth")
-    assert list(read) == list(arrays)
-    for key, array in arrays.items():
+    written = {**weights.network(), **weights.views(), "complex": np.array([1j], np.complex64)}
+    written["big endian"] = written["double"].astype(">f8")
+    write_torch(tmp_path / "x.pth", written, {"num_stages": 3})
+    assert read_torch(tmp_path / "x.pth").root["num_stages"] == 3
+    read = arrays(tmp_path / "x.pth")
+    assert list(read) == list(written)
+    for key, array in written.items():
         assert read[key].dtype == array.dtype.newbyteorder("=")
         np.testing.assert_array_equal(read[key], array)
     first = (tmp_path / "x.pth").read_bytes()
-    write_torch(tmp_path / "x.pth", arrays)
+    write_torch(tmp_path / "x.pth", written, {"num_stages": 3})
     assert (tmp_path / "x.pth").read_bytes() == first
 
 
@@ -212,3 +173,51 @@ def test_a_written_file_is_as_readable_as_any_other(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"")
     write_torch(tmp_path / "x.pth", {"a": FLOATS})
     assert (tmp_path / "x.pth").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_an_unpacked_archive_is_read_and_links_in_it_are_not_followed(tmp_path: Path) -> None:
+    content = zip_file(torch_pickle.dump({"a": VECTOR}), {"0": FLOATS.tobytes()})
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        archive.extractall(tmp_path / "net")
+    for path in (tmp_path / "net", tmp_path / "net" / "x"):
+        np.testing.assert_array_equal(arrays(path)["a"], FLOATS)
+    part = tmp_path / "net" / "x" / "data" / "0"
+    secret = tmp_path / "secret"
+    part.rename(secret)
+    part.symlink_to(secret)
+    with pytest.raises(UserError, match="has no part 'data/0'"):
+        arrays(tmp_path / "net")
+    elsewhere = StoredTensor(Storage("../../../secret", "float32", 4), 0, (4,), (1,))
+    (tmp_path / "net" / "x" / "data.pkl").write_bytes(torch_pickle.dump({"a": elsewhere}))
+    with pytest.raises(UserError, match=r"has no part 'data/\.\./\.\./\.\./secret'"):
+        arrays(tmp_path / "net")
+
+
+def packed(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", method) as archive:
+        for name, part in files.items():
+            archive.writestr(name, part)
+    return content.getvalue()
+
+
+def test_an_archive_that_was_packed_again_is_read(tmp_path: Path) -> None:
+    pickled, path = torch_pickle.dump({"a": VECTOR}), tmp_path / "x.pth"
+    for folder in ("", "net/", "downloads/net/"):
+        files = {f"{folder}data.pkl": pickled, f"{folder}data/0": FLOATS.tobytes()}
+        path.write_bytes(packed(files | {"__MACOSX/net/data.pkl": b"", f"{folder}.DS_Store": b""}))
+        np.testing.assert_array_equal(arrays(path)["a"], FLOATS)
+    assert "with 'net.pth' in it; unpack it first" in refusal(path, packed({"net.pth": b"PK"}))
+    unusual = packed({"data.pkl": pickled}, zipfile.ZIP_LZMA)
+    assert "compressed by an unusual method" in refusal(path, unusual)
+
+
+def test_what_unpacks_to_more_than_weights_do_is_refused_unread(tmp_path: Path) -> None:
+    zeros = StoredTensor(Storage("0", "float32", 10**7), 0, (10**7,), (1,))
+    bomb = packed({"data.pkl": torch_pickle.dump({"a": zeros}), "data/0": bytes(4 * 10**7)})
+    tracemalloc.start()
+    try:
+        assert "claims to unpack to 40,000,1" in refusal(tmp_path / "x.pth", bomb)
+        assert tracemalloc.get_traced_memory()[1] < 2e6
+    finally:
+        tracemalloc.stop()

@@ -12,6 +12,7 @@ import pytest
 
 from dgunet_jax.convert.stored import Storage, StoredTensor
 from dgunet_jax.convert.torch_files import read_torch
+from dgunet_jax.convert.torch_pickle import kind
 from dgunet_jax.errors import UserError
 
 FLOATS = np.arange(4, dtype="<f4")
@@ -49,11 +50,23 @@ def text(value: str) -> bytes:
     return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
 
 
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    """The state dict in a file, which may be under `state_dict`."""
+    saved = read_torch(path)
+    root = saved.root
+    if isinstance(root, dict):
+        root = root.get("state_dict", root)
+    is_state_dict = isinstance(root, dict) and root
+    if not (is_state_dict and all(isinstance(each, StoredTensor) for each in root.values())):
+        raise UserError(f"{path}: holds {kind(root)}")
+    return saved.arrays(root)
+
+
 def refusal(path: Path, content: bytes) -> str:
     """What is said about a file of that content: one line that begins with its name."""
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
-        read_torch(path)
+        arrays(path)
     start, message = f"{path}: ", str(caught.value)
     assert message.startswith(start)
     assert len(message.splitlines()) == 1
