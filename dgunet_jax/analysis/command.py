@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,15 +15,16 @@ from dgunet_jax.analysis.attribution import Patch
 from dgunet_jax.analysis.flow import LOSS
 from dgunet_jax.analysis.sentences import sentences
 from dgunet_jax.analysis.study import Study, study
-from dgunet_jax.checkpoints import load
+from dgunet_jax.checkpoints import read_aloud
 from dgunet_jax.compilation import use_cache
 from dgunet_jax.errors import UserError, one_line, reason
 from dgunet_jax.files import check_folder, read_bytes, replacing
 from dgunet_jax.images.luma import grey
 from dgunet_jax.images.reading import read
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.names import escaped
+from dgunet_jax.names import printable
 from dgunet_jax.provenance import checkpoint_hash, versions
+from dgunet_jax.terminal import say, show
 from dgunet_jax.training.losses import LOSSES, LossStages
 from dgunet_jax.wording import either
 
@@ -41,14 +41,15 @@ def run(options: argparse.Namespace) -> int:
     if not 0 <= options.seed < _SEEDS:
         raise UserError(f"--seed {options.seed}: must be from 0 to {_SEEDS - 1}")
     check_folder(options.output)
-    model, variables = load(options.checkpoint, options.num_stages)
+    checkpoint = read_aloud(options.checkpoint, options.num_stages, options.weights)
+    model, variables = checkpoint.model, checkpoint.variables
     image, clean = _pictures(options, model.config)
     patch = None if options.patch is None else Patch(*options.patch)
     loss = _loss(options.checkpoint)
     began = time.monotonic()
 
-    def say(line: str) -> None:
-        print(f"{time.monotonic() - began:5.0f} s  {line}", file=sys.stderr, flush=True)
+    def tell(line: str) -> None:
+        say(f"{time.monotonic() - began:5.0f} s  {line}")
 
     try:
         found = study(
@@ -63,37 +64,37 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             loss=loss.name,
             loss_stages=loss.stages,
-            say=say,
+            say=tell,
         )
     except UserError as error:
         raise UserError(f"{options.image}: {error}") from error
-    say("figures")
+    tell("figures")
     place = found.region
     facts = [
         _network(options.checkpoint, model.config),
-        f"{escaped(options.image.name)}: {place.width}×{place.height} of"
+        f"{printable(options.image.name)}: {place.width}×{place.height} of"
         f" {image.shape[1]}×{image.shape[0]} pixels, from column {place.x} and row {place.y} on"
-        + ("" if options.clean is None else f"; clean picture: {escaped(options.clean.name)}"),
+        + ("" if options.clean is None else f"; clean picture: {printable(options.clean.name)}"),
     ]
     if clean is not None:
         facts.append(f"gradient flow: loss {loss.name} of {_WHOSE[loss.stages]}, {loss.origin}")
     said = sentences(found)
     content = {
-        "checkpoint": escaped(options.checkpoint),
+        "checkpoint": printable(options.checkpoint),
         "checkpoint_sha256": checkpoint_hash(options.checkpoint, variables),
-        "image": escaped(options.image),
-        "clean": None if options.clean is None else escaped(options.clean),
+        **({"stages_assumed": True} if checkpoint.stages_assumed else {}),
+        "image": printable(options.image),
+        "clean": None if options.clean is None else printable(options.clean),
         "quick": options.quick,
         "seed": options.seed,
         **_numbers(found),
         "sentences": said,
         "versions": versions(),
     }
-    title = f"{escaped(options.checkpoint.name)}: every stage"
+    title = f"{printable(options.checkpoint.name)}: every stage"
     _write(options.output, title, facts, found, said, content)
-    for line in (*facts, *said.values()):
-        print(line)
-    print(f"wrote {escaped(options.output / 'report.html')}")
+    for line in (*facts, *said.values(), f"wrote {options.output / 'report.html'}"):
+        show(line)
     return 0
 
 
@@ -167,8 +168,9 @@ def _network(checkpoint: Path, config: DGUNetConfig) -> str:
     shared = config.share_middle and config.num_middle > 1
     weights = "the middle ones share weights" if shared else "weights of their own"
     return (
-        f"{escaped(checkpoint.name)}: {config.num_stages} stages, {weights}; width {config.width},"
-        f" growth {config.growth}; degradation {config.degradation}, memory {config.memory}"
+        f"{printable(checkpoint.name)}: {config.num_stages} stages, {weights};"
+        f" width {config.width}, growth {config.growth}; degradation {config.degradation}, memory"
+        f" {config.memory}"
     )
 
 

@@ -1,9 +1,8 @@
 """The options of `dgunet analyze`."""
 
 import argparse
-from pathlib import Path
 
-from dgunet_jax.options import add_checkpoint, add_no_cache, add_num_stages
+from dgunet_jax.options import add_checkpoint, add_no_cache, add_reading, path
 
 
 def add_analysis(parser: argparse.ArgumentParser) -> None:
@@ -11,13 +10,13 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "image",
         metavar="IMAGE",
-        type=Path,
+        type=path,
         help="the degraded picture; for compressive sensing the clean one",
     )
     parser.add_argument(
-        "--clean", metavar="IMAGE", type=Path, help="the clean picture, if there is one"
+        "--clean", metavar="IMAGE", type=path, help="the clean picture, if there is one"
     )
-    parser.add_argument("--output", metavar="DIR", type=Path, required=True)
+    parser.add_argument("--output", metavar="DIR", type=path, required=True)
     parser.add_argument(
         "--patch",
         metavar=("X", "Y", "W", "H"),
@@ -49,5 +48,5 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="of random directions, 0 … 2³² − 1 (default: 0)"
     )
-    add_num_stages(parser)
+    add_reading(parser)
     add_no_cache(parser)

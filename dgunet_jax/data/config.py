@@ -3,6 +3,7 @@
 import dataclasses
 
 from dgunet_jax.data.degradations import check_sigma
+from dgunet_jax.data.matching import Pattern
 from dgunet_jax.errors import UserError
 
 PHOTOGRAPHS_PREFIX = "photographs:"
@@ -18,6 +19,7 @@ _LEAST = {
     "seed": 0,
     "workers": 0,
     "cache_bytes": 0,
+    "skip_bad": 0,
 }
 _OPTIONAL = ("validation_crop", "validation_limit", "cache_bytes")
 
@@ -32,6 +34,8 @@ class DataConfig:
         if `sigma` is given, of clean pictures. Or "tfds:" and a data set of records (see
         `records.RecordSource`).
       validation: the same.
+      pairs: how the names of inputs and targets differ, as in "{}_rain.png -> {}_clean.png" (see
+        `matching.Pattern`); None: as `matching.match_folders` finds out.
       sigma: standard deviation, on the [0, 255] scale, of the Gaussian noise that makes the inputs
         of clean pictures. None: the folders hold pairs.
       patch: side of the square training patches, pixels.
@@ -46,6 +50,10 @@ class DataConfig:
       seed: of order, crops, flips, noise and all other draws; 0 to 2³² − 1.
       workers: threads that prepare batches ahead of time; 0 prepares each when it is asked for.
         The batches do not depend on it.
+      check: whether all training pictures are decoded once before the first step, which finds those
+        that are bad.
+      skip_bad: how many pictures or pairs may be bad, or missing when the run goes on; they are
+        left out. Above 0 all are checked in any case.
       cache_bytes: decoded training pictures that each process keeps in memory, in bytes. The
         batches do not depend on it. None: a quarter of the machine's memory.
 
@@ -66,6 +74,9 @@ class DataConfig:
     seed: int = 0
     workers: int = 1
     cache_bytes: int | None = None
+    pairs: str | None = None
+    check: bool = True
+    skip_bad: int = 0
 
     def __post_init__(self):
         for name in ("train", "validation"):
@@ -82,13 +93,20 @@ class DataConfig:
                 raise UserError(f"{name} is {value}; it must be a whole number, at least {least}")
         if self.seed >= 2**32:
             raise UserError(f"seed is {self.seed}; it must be below 2**32")
-        if not isinstance(self.saturation, bool):
-            raise UserError(f"saturation is {self.saturation}; it must be True or False")
+        for name in ("saturation", "check"):
+            if not isinstance(getattr(self, name), bool):
+                raise UserError(f"{name} is {getattr(self, name)}; it must be True or False")
+        _ = self.pattern
         if self.sigma is not None:
             check_sigma(self.sigma)
         train, validation = (photograph_names(w) or () for w in (self.train, self.validation))
         if both := sorted(set(train) & set(validation)):
             raise UserError(f"{', '.join(both)} stand in both train and validation")
+
+    @property
+    def pattern(self) -> Pattern | None:
+        """Of the names of pairs."""
+        return None if self.pairs is None else Pattern.parse(self.pairs)
 
 
 def photograph_names(where: str) -> tuple[str, ...] | None:

@@ -7,23 +7,24 @@ import contextlib
 import io
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from array_record.python.array_record_data_source import ArrayRecordDataSource
 from numpy.typing import NDArray
 
-from dgunet_jax.data.sources import Files, FileSource
+from dgunet_jax.data.record_folders import FORMAT, INFO, datasets_in, find_folder, look_into
+from dgunet_jax.data.sources import Files, FileSource, stamp
 from dgunet_jax.errors import UserError, reason
 from dgunet_jax.images.reading import Encoded, read_header, read_rgb
+from dgunet_jax.wording import listed
 
-_FORMAT = "array_record"  # the one of which TFDS reads single records
 _PAIR = ("input", "target")
 # What data sets of clean pictures call them; DIV2K has small ones beside `hr`.
 _CLEAN = ("target", "image", "hr")
-_INFO = "dataset_info.json"
 
 
 def pack(files: Sequence[Files], folder: Path) -> Path:
@@ -41,20 +42,32 @@ def pack(files: Sequence[Files], folder: Path) -> Path:
         says of the files.
     """
     FileSource(files, cache_bytes=0)
-    for each in files:
-        if not each.name.isprintable():
-            raise UserError(f"{each.paths[0]!r}: its name cannot be written as text; rename it")
-    if folder.is_dir() and _datasets(folder):
+    if unnamed := [str(each.paths[0]) for each in files if not each.name.isprintable()]:
+        raise UserError(
+            f"names that cannot be written as text ({len(unnamed)}): {listed(unnamed)};"
+            " rename these files"
+        )
+    if folder.is_dir() and datasets_in(folder):
         raise UserError(f"{folder}: holds a data set already; choose another folder")
+    new = not folder.exists()
     tfds.disable_progress_bar()
     try:
-        builder = Pictures(files, data_dir=folder, file_format=_FORMAT)
-        # TFDS speaks of downloads, and makes a folder for them.
-        with tempfile.TemporaryDirectory() as nothing, contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare(download_dir=nothing)
-    except OSError as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        # What is written before it fails goes away with the temporary folder. TFDS speaks of
+        # downloads, and makes a folder for them.
+        with (
+            tempfile.TemporaryDirectory(dir=folder, prefix=".") as unfinished,
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            builder = Pictures(files, data_dir=unfinished, file_format=FORMAT)
+            builder.download_and_prepare(download_dir=Path(unfinished, "downloads"))
+            os.rename(Path(unfinished, Pictures.name), folder / Pictures.name)
+    except Exception as error:  # TFDS and its writer raise errors of any type on a full disk
+        if new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         raise UserError(f"{folder}: cannot be written: {reason(error)}") from error
-    return Path(builder.data_dir)
+    return folder / Path(builder.data_dir).relative_to(unfinished)
 
 
 class Pictures(tfds.core.GeneratorBasedBuilder):
@@ -68,7 +81,7 @@ class Pictures(tfds.core.GeneratorBasedBuilder):
         super().__init__(**settings)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        image = tfds.features.Image(shape=(None, None, None))
+        image = _image()
         names = _PAIR[-len(self._files[0].paths) :]
         features = {"name": tfds.features.Text(), **dict.fromkeys(names, image)}
         return tfds.core.DatasetInfo(
@@ -89,13 +102,14 @@ class Pictures(tfds.core.GeneratorBasedBuilder):
 
 
 class RecordSource:
-    """A `Source` of the pictures in a data set that TFDS has prepared as ArrayRecord files.
+    """A `Collection` of the pictures in a data set that TFDS has prepared as ArrayRecord files.
 
     Nothing is decoded, and no record read, before it is asked for; what is decoded is not kept.
+    What else is in the records than pictures and their names is not read.
 
     Args:
-      where: the folder of the data set, or one that holds no other, or TFDS' name of one in
-        TFDS_DATA_DIR; with "@" and a split behind it, or else its only one or `train`.
+      where: what `record_folders.find_folder` takes; with "@" and a split behind it, or else its
+        only one or `train`.
       pairs: whether pairs are wanted, the features `input` and `target`; else the feature
         `target`, `image` or `hr`.
 
@@ -107,11 +121,8 @@ class RecordSource:
         place, split = where, ""
         if "@" in where and not os.path.isdir(os.path.expanduser(where)):
             place, _, split = where.rpartition("@")
-        builder: Any = _open(place)
-        if not builder.info.splits:
-            raise UserError(f"{place}: is not prepared in TFDS_DATA_DIR, {builder.data_dir}")
-        features = {name for name, kind in builder.info.features.items()
-                    if isinstance(kind, tfds.features.Image)}  # fmt: skip
+        prepared = look_into(find_folder(place))
+        features = prepared.pictures
         self._features = _PAIR if pairs else tuple(x for x in _CLEAN if x in features)[:1]
         if not self._features or not features.issuperset(self._features):
             wanted = " and ".join(_PAIR) if pairs else " or ".join(_CLEAN)
@@ -119,15 +130,19 @@ class RecordSource:
             raise UserError(f"{place}: needs pictures called {wanted}; it has {found}")
         if not pairs and features.issuperset(_PAIR):
             raise UserError(f"{place}: holds pairs; leave sigma out")
-        splits = [*builder.info.splits]
+        splits = [*prepared.splits]
         split = split or (splits[0] if len(splits) == 1 else "train")
         if split not in splits:
             raise UserError(f"{place}: has no split {split!r}; it has {', '.join(splits)}")
-        decoders = {name: tfds.decode.SkipDecoding() for name in features}
-        try:
-            self._records: Any = builder.as_data_source(split=split, decoders=decoders)
-        except (NotImplementedError, ValueError, OSError) as error:
-            raise UserError(f"{place}: cannot be read: {reason(error)}") from error
+        files = prepared.files(split)
+        self._records = _open(place, files)
+        self._stamp = stamp([path for path, _ in files])
+        self.bad: Mapping[int, str] = {}  # which are is known when they are decoded
+        # Only of these features are there classes: TFDS would import those of the data set.
+        kinds: dict[str, Any] = {name: _image() for name in self._features}
+        if "name" in prepared.texts:
+            kinds["name"] = tfds.features.Text()
+        self._parser = tfds.features.FeaturesDict(kinds)
         self._place = f"{place}@{split}"
         self._sizes: dict[int, tuple[int, int]] = {}
 
@@ -140,9 +155,13 @@ class RecordSource:
 
     def name(self, index: int) -> str:
         name = self._record(index).get("name")
-        if isinstance(name, bytes):  # and not a class, say
-            return name.decode(errors="replace")
-        return f"{self._place}[{index}]"
+        return f"{self._place}[{index}]" if name is None else name.decode(errors="replace")
+
+    def keys(self) -> list[str] | None:
+        return None
+
+    def stamp(self, index: int) -> str:
+        return f"{index} {self._stamp}"
 
     def size(self, index: int) -> tuple[int, int]:
         if index not in self._sizes:
@@ -159,41 +178,31 @@ class RecordSource:
         return tuple(image[:rows] for image in images)
 
     def _record(self, index: int) -> dict[str, bytes]:
+        skipped = {name: tfds.decode.SkipDecoding() for name in self._features}
         try:
-            return self._records[index]
-        except (RuntimeError, ValueError, OSError, ImportError) as error:
-            # A checksum is wrong, a file gone, or there is a feature that TensorFlow alone reads.
+            encoded: Any = self._records[index]
+            record: Any = self._parser.deserialize_example_np(encoded, decoders=skipped)
+        except Exception as error:  # the libraries raise errors of any type on a damaged record
             raise UserError(f"{self._place}[{index}]: cannot be read: {reason(error)}") from error
+        return record
 
     def _encoded(self, index: int) -> list[Encoded]:
         record = self._record(index)
         return [Encoded(f"{self._place}[{index}].{name}", record[name]) for name in self._features]
 
 
-def _open(place: str) -> tfds.core.DatasetBuilder:
-    if not place:
-        raise UserError('"tfds:" needs a folder, or the name of a data set in TFDS_DATA_DIR')
+def _image() -> tfds.features.Image:
+    return tfds.features.Image(shape=(None, None, None))
+
+
+def _open(place: str, files: Sequence[tuple[Path, int]]) -> ArrayRecordDataSource:
+    """The records of all files; each file itself tells how many it holds."""
+    if not files:
+        raise UserError(f"{place}: holds no records")
     try:
-        folder = Path(os.path.expanduser(place))  # which raises for nobody
-        if not folder.is_dir() and (place.startswith(("~", ".", "/")) or place.count("/") > 1):
-            raise UserError(f"{place}: no such folder")
-        if folder.is_dir():
-            found = _datasets(folder)
-            if len(found) != 1:
-                raise UserError(f"{folder}: holds {len(found)} TFDS data sets; it must be one")
-            return tfds.builder_from_directory(found[0])
-        return tfds.builder(place)  # of none in TFDS_DATA_DIR, one without splits
-    except (tfds.core.DatasetNotFoundError, FileNotFoundError):
-        raise UserError(
-            f"{place}: neither a folder nor the name of a data set in TFDS_DATA_DIR"
-        ) from None
-    except UserError:
-        raise
-    except Exception as error:  # TFDS raises errors of many kinds on damaged files and wrong names
-        raise UserError(f"{place}: cannot be read: {reason(error)[:300]}") from error
-
-
-def _datasets(folder: Path) -> list[Path]:
-    """The folders in it, itself included, that hold a prepared data set."""
-    depths = ("", "*/", "*/*/", "*/*/*/")  # name, config, version
-    return [path.parent for depth in depths for path in sorted(folder.glob(f"{depth}{_INFO}"))]
+        records = ArrayRecordDataSource([os.path.realpath(path) for path, _ in files])
+    except Exception as error:  # of any type on a damaged file
+        raise UserError(f"{place}: cannot be read: {reason(error)}") from error
+    if len(records) != (said := sum(length for _, length in files)):
+        raise UserError(f"{place}: holds {len(records)} records; its {INFO} says {said}")
+    return records

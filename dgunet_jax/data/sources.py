@@ -2,7 +2,8 @@
 
 import dataclasses
 import importlib.util
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from dgunet_jax.data.config import RECORDS_PREFIX, photograph_names
 from dgunet_jax.data.decoding import Decoder, quarter_of_memory
 from dgunet_jax.data.folders import pictures_below
+from dgunet_jax.data.matching import Pattern
 from dgunet_jax.data.pairs import find_pairs, holds_pairs
 from dgunet_jax.errors import UserError
+from dgunet_jax.files import local_path
 from dgunet_jax.images.reading import read_header
 from dgunet_jax.wording import listed
 
@@ -70,6 +73,23 @@ class Source(Protocol):
         ...
 
 
+class Collection(Source, Protocol):
+    """A source whose pictures are told from others when a run goes on, and may be bad."""
+
+    @property
+    def bad(self) -> Mapping[int, str]:
+        """Why pictures cannot be read, by index, as far as is known without decoding."""
+        ...
+
+    def keys(self) -> list[str] | None:
+        """Return what each picture is known by, wherever its folder lies; None if by its index."""
+        ...
+
+    def stamp(self, index: int) -> str:
+        """Return what changes when the file of a picture does."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Files:
     """The files of a clean picture, or of a degraded one and its clean one, and their name."""
@@ -79,20 +99,26 @@ class Files:
 
 
 class FileSource:
-    """A `Source` of picture files.
+    """A `Collection` of picture files.
 
     Args:
       files: clean pictures or pairs, in the order of their indices.
       cache_bytes: decoded pictures that are kept in memory; None: a quarter of the machine's.
+      strict: whether bad ones are an error; else they are in `bad`.
 
     Raises:
       UserError: in one line, all files that cannot be read, as far as can be told without decoding
         them, and all pairs of pictures of different sizes.
     """
 
-    def __init__(self, files: Sequence[Files], cache_bytes: int | None = None):
+    def __init__(
+        self, files: Sequence[Files], cache_bytes: int | None = None, *, strict: bool = True
+    ):
         self._files = tuple(files)
-        self._sizes = _look_at(self._files)
+        self._sizes, self.bad = _look_at(self._files)
+        if strict and (problems := [*dict.fromkeys(self.bad.values())]):
+            count = f"unusable pictures ({len(problems)}): " if len(problems) > 1 else ""
+            raise UserError(count + listed(problems))
         self._decoder = Decoder(quarter_of_memory() if cache_bytes is None else cache_bytes)
 
     @property
@@ -113,9 +139,28 @@ class FileSource:
         rows = size[0] if rows is None else rows
         return tuple(self._decoder.read(path, size, rows) for path in self._files[index].paths)
 
+    def keys(self) -> list[str] | None:
+        seen: Counter[str] = Counter()
+        keys = []
+        for files in self._files:
+            key = files.name + files.paths[-1].suffix
+            seen[key] += 1
+            keys.append(key if seen[key] == 1 else f"{key} ({seen[key]})")
+        return keys
 
-def open_source(where: str, *, pairs: bool, cache_bytes: int | None = None) -> Source:
-    """The pictures or pairs that a setting means.
+    def stamp(self, index: int) -> str:
+        return stamp(self._files[index].paths)
+
+
+def open_source(
+    where: str,
+    *,
+    pairs: bool,
+    cache_bytes: int | None = None,
+    pattern: Pattern | None = None,
+    strict: bool = True,
+) -> Collection:
+    """Open the pictures or pairs that a setting means.
 
     Args:
       where: a folder, or "photographs:" and names of some of scikit-image's, with commas between,
@@ -123,6 +168,8 @@ def open_source(where: str, *, pairs: bool, cache_bytes: int | None = None) -> S
       pairs: whether the folder is one of pairs (see `pairs.find_pairs`). Else all pictures in it
         are clean ones, at any depth, in the order of their paths.
       cache_bytes: as `FileSource` takes it; records are not kept.
+      pattern: of the names of the pairs in a folder.
+      strict: as `FileSource` takes it.
 
     Returns:
       The source; every file of a folder has been looked at, and none decoded.
@@ -140,28 +187,30 @@ def open_source(where: str, *, pairs: bool, cache_bytes: int | None = None) -> S
         from dgunet_jax.data.records import RecordSource  # TFDS takes half a second to import
 
         return RecordSource(where.removeprefix(RECORDS_PREFIX), pairs=pairs)
-    folder = Path(where).expanduser()
+    folder = local_path(where)
     if not pairs and holds_pairs(folder):
         raise UserError(
             f"{folder}: holds pairs; name the folder of the clean ones, or leave sigma out"
         )
-    return FileSource(files_in(folder, pairs=pairs), cache_bytes)
+    files = files_in(folder, pairs=pairs, pattern=pattern)
+    return FileSource(files, cache_bytes, strict=strict)
 
 
-def files_in(folder: Path, *, pairs: bool) -> list[Files]:
-    """The pairs in a folder, or all pictures in it, as `open_source` takes them.
+def files_in(folder: Path, *, pairs: bool, pattern: Pattern | None = None) -> list[Files]:
+    """Find the pairs in a folder, or all pictures in it, as `open_source` takes them.
 
     Raises:
       UserError: there is no such folder, or it is not of the kind.
     """
     if pairs:
-        return [Files(pair.name, (pair.input, pair.target)) for pair in find_pairs(folder)]
+        found = find_pairs(folder, pattern)
+        return [Files(pair.name, (pair.input, pair.target)) for pair in found]
     return [Files(_name(path, folder), (path,)) for path in pictures_below(folder)]
 
 
 def photographs(
     names: Sequence[str] = tuple(PHOTOGRAPHS), cache_bytes: int | None = None
-) -> Source:
+) -> FileSource:
     """Freely licensed colour photographs that every installation of scikit-image holds.
 
     They are read from its folder: scikit-image is not imported and nothing is downloaded.
@@ -191,23 +240,31 @@ def _name(path: Path, folder: Path) -> str:
     return "-".join(path.relative_to(folder).with_suffix("").parts)
 
 
-def _look_at(files: Sequence[Files]) -> list[tuple[int, int]]:
-    """Height and width of every picture and pair, from the headers of the files."""
+def stamp(paths: Sequence[Path]) -> str:
+    """Return where files lie, how large they are and when they were changed."""
+    stats = [(path.absolute(), path.stat()) for path in paths]
+    return " ".join(f"{path} {stat.st_size}@{stat.st_mtime_ns}" for path, stat in stats)
+
+
+def _look_at(files: Sequence[Files]) -> tuple[list[tuple[int, int]], dict[int, str]]:
+    """Height and width of every picture and pair, from the headers of the files; and the bad ones.
+
+    The size of a bad one is (0, 0).
+    """
     paths = dict.fromkeys(path for each in files for path in each.paths)
     with ThreadPoolExecutor(_THREADS) as pool:
         sizes = dict(zip(paths, pool.map(_size, paths), strict=True))
-    problems = [str(size) for size in sizes.values() if isinstance(size, UserError)]
-    found = []
-    for each in files:
+    found, bad = [], {}
+    for i, each in enumerate(files):
         known = {path: size for path in each.paths if isinstance(size := sizes[path], tuple)}
+        problems = [str(size) for path in each.paths if isinstance(size := sizes[path], UserError)]
         if len({*known.values()}) > 1:
             stated = (f"{path} is {width}×{height}" for path, (height, width) in known.items())
             problems.append(f"{' and '.join(stated)}; the pictures of a pair must have one size")
-        found += [*known.values()][:1]
-    if problems:
-        count = f"unusable pictures ({len(problems)}): " if len(problems) > 1 else ""
-        raise UserError(count + listed(problems))
-    return found
+        if problems:
+            bad[i] = " and ".join(problems)
+        found.append((0, 0) if problems else next(iter(known.values())))
+    return found, bad
 
 
 def _size(path: Path) -> tuple[int, int] | UserError:

@@ -2,13 +2,13 @@
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from dgunet_jax.data.folders import files_below
+from dgunet_jax.data.matching import Pattern
 from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.dnd import find_boxes
 from dgunet_jax.evaluation.layouts import Pair, clean_folder, find_pairs
@@ -17,7 +17,9 @@ from dgunet_jax.evaluation.protocols import Protocol
 from dgunet_jax.evaluation.samples import Sample, read_clean, read_noisy, read_pair
 from dgunet_jax.evaluation.sidd import find_blocks
 from dgunet_jax.images.reading import Header, read_header
-from dgunet_jax.names import escaped, is_text
+from dgunet_jax.images.stored import OTHER_ENDINGS
+from dgunet_jax.names import is_text, printable
+from dgunet_jax.terminal import say
 
 Item = TypeVar("Item")
 
@@ -33,7 +35,7 @@ class Found:
       failures: one line for each picture that cannot be scored: it has no counterpart, another size
         than its target, more than 8 bits per channel, too few pixels for the measure or a name that
         is not UTF-8, or is not readable.
-      others: files that are none.
+      others: files that are not pictures.
     """
 
     samples: list[Sample]
@@ -41,9 +43,9 @@ class Found:
     others: list[Path]
 
     def tell_others(self) -> None:
-        """Says on stderr what is left out."""
+        """Say on stderr what is left out."""
         for path in self.others:
-            print(f"left out, not a picture: {escaped(path)}", file=sys.stderr)
+            say(f"left out, not a picture: {path}")
 
     def shortage(self, protocol: Protocol) -> str | None:
         """One line if there are not as many pictures as the data set has."""
@@ -53,26 +55,49 @@ class Found:
         return f"{protocol.title} has {protocol.count} pictures; {count} of them can be scored here"
 
 
-def find(protocol: Protocol, folder: Path) -> Found:
-    """Looks at all pictures of a data set, without decoding them.
+def find(protocol: Protocol, folder: Path, pattern: Pattern | None = None) -> Found:
+    """Look at all pictures of a data set, without decoding them.
 
     Clean pictures lie anywhere below the folder, or below its `target/` or `original_png/` if there
     is one; SIDD's blocks as `sidd.find_blocks` says, DND's boxes as `dnd.find_boxes` does, and
     pairs as `layouts.find_pairs` says.
 
+    Args:
+      protocol: of the data set.
+      folder: of the data set.
+      pattern: of the names of pairs.
+
     Raises:
-      UserError: there is no such folder, nothing of the data set in it, or more than belongs to it.
+      UserError: there is no such folder, nothing of the data set in it, or more than belongs to it;
+        or a pattern is given and the data set does not consist of pairs.
     """
-    samples, failures, others = _look(protocol, folder)
+    if pattern is not None and protocol.layout in ("sidd", "dnd", "clean"):
+        raise UserError(f"--pairs: {protocol.title} does not consist of pairs of files")
+    samples, failures, others = _look(protocol, folder, pattern)
     if protocol.count is not None and len(samples) > protocol.count:
         raise UserError(
             f"{folder}: holds {len(samples)} pictures, but {protocol.title} has {protocol.count};"
             " name the folder that holds only these"
         )
-    return Found(samples, list(map(escaped, failures)), others)
+    unread = {path: line for path in others if (line := _unread(path)) is not None}
+    others = [path for path in others if path not in unread]
+    return Found(samples, [printable(line) for line in (*failures, *unread.values())], others)
 
 
-def _look(protocol: Protocol, folder: Path) -> tuple[list[Sample], list[str], list[Path]]:
+def _unread(path: Path) -> str | None:
+    """Why a file that has the ending of a picture format which is not read is not."""
+    if path.suffix.lower() not in OTHER_ENDINGS:
+        return None
+    try:
+        read_header(path)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _look(
+    protocol: Protocol, folder: Path, pattern: Pattern | None
+) -> tuple[list[Sample], list[str], list[Path]]:
     """What `Found` has."""
     if protocol.layout == "sidd":
         return find_blocks(folder), [], []
@@ -81,10 +106,12 @@ def _look(protocol: Protocol, folder: Path) -> tuple[list[Sample], list[str], li
         return samples, failures, []
     if protocol.layout == "clean":
         start = clean_folder(folder)
-        pictures, others = files_below(start)
+        problems: list[str] = []
+        pictures, others = files_below(start, problems)
         look = functools.partial(_clean_sample, start, protocol.sigma)
-        return *_split(look, pictures, protocol), others
-    pairs = find_pairs(protocol, folder)
+        samples, failures = _split(look, pictures, protocol)
+        return samples, problems + failures, others
+    pairs = find_pairs(protocol, folder, pattern)
     samples, failures = _split(_pair_sample, pairs.pairs, protocol)
     return samples, pairs.problems + failures, pairs.others
 

@@ -52,6 +52,8 @@ def find_boxes(folder: Path) -> tuple[list[Sample], list[str]]:
         path = folder / "images_srgb" / f"{i:04}.mat"
         if array.ndim != 2 or array.shape[1] != 4:
             raise UserError(f"{info}: the boxes of picture {i} are {array.shape}; must be (n, 4)")
+        if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+            raise UserError(f"{info}: the boxes of picture {i} are not numbers")
         boxes = [_box(row) for row in array.astype(int).tolist()]
         try:
             _check(path, boxes)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dgunet_jax._version import __version__
+from dgunet_jax.data.matching import Pattern
 from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.datasets import find
 from dgunet_jax.evaluation.dnd import Submission
@@ -25,8 +26,9 @@ def evaluate(
     *,
     limit: int | None = None,
     save_images: bool = False,
+    pattern: Pattern | None = None,
 ) -> Evaluation:
-    """Scores a data set and writes results.json, images.csv and report.html.
+    """Score a data set and writes results.json, images.csv and report.html.
 
     An evaluation that was stopped goes on: pictures that have scores in the folder, and have not
     changed since, are not restored again.
@@ -38,12 +40,13 @@ def evaluate(
       restoring: who restores the pictures.
       limit: score only the first pictures by name, so many; None: all.
       save_images: write the restored pictures to images/ in the folder, as PNG.
+      pattern: of the names of pairs; None: found out.
 
     Raises:
       UserError: there is nothing to score, the checkpoint cannot be used, or the folder holds
         another evaluation. What fails with single pictures is in the result instead.
     """
-    found = find(protocol, data)
+    found = find(protocol, data, pattern)
     found.tell_others()
     samples = found.samples[:limit]
     if not samples:

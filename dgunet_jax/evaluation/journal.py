@@ -104,6 +104,13 @@ def another(folder: Path, why: str = "") -> UserError:
 
 
 def _stamp(files: Iterable[Path]) -> str:
-    """Sizes and times of change of files."""
-    stats = [path.stat() for path in files]
-    return " ".join(f"{stat.st_size}@{stat.st_mtime_ns}" for stat in stats)
+    """Sizes and times of change of files; of one that has gone, that."""
+
+    def one(path: Path) -> str:
+        try:
+            stat = path.stat()
+        except OSError:
+            return "gone"
+        return f"{stat.st_size}@{stat.st_mtime_ns}"
+
+    return " ".join(map(one, files))

@@ -1,10 +1,16 @@
 """The options of `dgunet evaluate`."""
 
 import argparse
-from pathlib import Path
 
 from dgunet_jax.evaluation.protocols import DATASETS, GENERIC, SUITES
-from dgunet_jax.options import CHECKPOINTS, add_checkpoint, add_computation, add_num_stages
+from dgunet_jax.options import (
+    CHECKPOINTS,
+    add_checkpoint,
+    add_computation,
+    add_pairs,
+    add_reading,
+    path,
+)
 
 
 def add_evaluation(parser: argparse.ArgumentParser) -> None:
@@ -15,11 +21,12 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--protocol", choices=GENERIC, help="for pairs of your own, in input/ and target/ of DIR"
     )
-    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the data set")
+    parser.add_argument("--data", metavar="DIR", type=path, required=True, help="the data set")
+    add_pairs(parser)
     parser.add_argument(
         "--output",
         metavar="OUT",
-        type=Path,
+        type=path,
         help="folder for results.json, images.csv and report.html; a run that was stopped goes on"
         " there",
     )
@@ -28,7 +35,7 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
     who.add_argument(
         "--restored",
         metavar="DIR",
-        type=Path,
+        type=path,
         help="pictures that are restored already, named like the inputs",
     )
     who.add_argument("--check", action="store_true", help="only say what is missing of the data")
@@ -45,5 +52,5 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
         help="average over the eight flips and rotations (default: as the published numbers were"
         " made)",
     )
-    add_num_stages(work)
+    add_reading(work)
     add_computation(work, mesh_default="batch, over all devices")

@@ -14,6 +14,7 @@ from dgunet_jax.evaluation.protocols import Protocol
 from dgunet_jax.evaluation.restored import Restored
 from dgunet_jax.evaluation.results import Evaluation
 from dgunet_jax.files import replacing
+from dgunet_jax.names import printable
 from dgunet_jax.page import html_page
 
 
@@ -91,7 +92,7 @@ def _strips(
     for name in names:
         if name in pictures:
             images = "".join(
-                f'<figure><img alt="{html.escape(f"{what} of {name}")}" src="{source}">'
+                f'<figure><img alt="{html.escape(printable(f"{what} of {name}"))}" src="{source}">'
                 f"<figcaption>{what}</figcaption></figure>"
                 for what, source in figures(pictures[name], sampled=protocol.ratio is not None)
             )
@@ -99,7 +100,9 @@ def _strips(
             if name in scores:
                 psnr, ssim = scores[name]
                 told = f": {tables.psnr_text(psnr)} dB, SSIM {tables.ssim_text(ssim)}"
-            parts.append(f"<p><b>{html.escape(name)}</b>{told}</p><div class=strip>{images}</div>")
+            parts.append(
+                f"<p><b>{html.escape(printable(name))}</b>{told}</p><div class=strip>{images}</div>"
+            )
     return f"<h2>{title}</h2>{''.join(parts)}" if parts else ""
 
 
@@ -112,11 +115,12 @@ def _images(images: Sequence[tuple[str, Scores]]) -> str:
         return f'<td class=number data-value="{key}">{text}</td>'
 
     lines = "".join(
-        f'<tr><td data-value="{html.escape(name)}">{html.escape(name)}</td>'
+        f'<tr><td data-value="{shown}">{shown}</td>'
         + cell(scores.psnr, tables.psnr_text(scores.psnr))
         + cell(scores.ssim, tables.ssim_text(scores.ssim))
         + "</tr>\n"
         for name, scores in images
+        for shown in [html.escape(printable(name))]
     )
     return (
         "<h2>All pictures</h2><p class=note>Click a heading to sort.</p>"

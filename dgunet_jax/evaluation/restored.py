@@ -1,19 +1,28 @@
 """Where the restored pictures that are scored come from: a network, or a folder."""
 
 import dataclasses
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.data.folders import pictures_below
+from dgunet_jax.data.folders import files_below
 from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.samples import Degraded, Sample, read_restored
-from dgunet_jax.restoration.files import ahead
+from dgunet_jax.images.reading import read_header
+from dgunet_jax.memory import available_memory
+from dgunet_jax.restoration.files import ahead, turns
+from dgunet_jax.restoration.plan import pixels
 from dgunet_jax.restoration.restorer import Restorer
+
+# Bytes that a pixel takes from when it is read until it is scored: 27 for input, result and target,
+# up to 121 for the measures, in float64, and 27 for each of the six pictures that are shown.
+_HELD = 320
+_AT_ONCE = 12  # pictures of a turn that are read, or wait to be scored
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,11 +55,16 @@ class Source(Protocol):
         """The files that a picture's scores depend on."""
         ...
 
+    def turns(self, samples: Sequence[Sample]) -> Iterable[Sequence[Sample]]:
+        """The pictures in turns, each of which is scored before the next is begun, so that those
+        that are in memory at the same time fit into it."""
+        ...
+
     def each(self, samples: Sequence[Sample], say: Callable[[str], None]) -> Iterator[Result]:
         """The restored pictures, in any order; what fails comes as the error.
 
         Args:
-          samples: which.
+          samples: one of the turns.
           say: is told what takes time, in one line.
         """
         ...
@@ -61,12 +75,19 @@ class Network:
 
     def __init__(self, restorer: Restorer):
         self._restorer = restorer
+        self._schedule = restorer.schedule([])
 
     def files(self, sample: Sample) -> tuple[Path, ...]:
         return sample.files
 
+    def turns(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+        self._schedule = self._restorer.schedule((sample.size for sample in samples), _HELD)
+        fitting, too_large = self._schedule.arrange(samples)
+        yield [sample for sample, _ in too_large]
+        yield from turns(self._restorer, self._schedule, fitting)
+
     def each(self, samples: Sequence[Sample], say: Callable[[str], None]) -> Iterator[Result]:
-        schedule = self._restorer.schedule(sample.size for sample in samples)
+        schedule = self._schedule
         fitting, too_large = schedule.arrange(samples)
         for sample, why in too_large:
             yield sample, UserError(f"{sample.files[0]}: {why}")
@@ -100,11 +121,22 @@ class Folder:
     def __init__(self, folder: Path):
         self._folder = folder
         self._pictures: dict[str, list[Path]] = defaultdict(list)
-        for path in pictures_below(folder):
+        problems: list[str] = []
+        pictures, _ = files_below(folder, problems)
+        if not pictures:
+            raise UserError(problems[0])
+        for path in pictures:  # those that could not be found are missed by name
             self._pictures[path.relative_to(folder).with_suffix("").as_posix()].append(path)
 
     def files(self, sample: Sample) -> tuple[Path, ...]:
         return *sample.files, *self._paths(sample)[:1]
+
+    def turns(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+        free = available_memory()
+        most = math.inf if free is None else free / _HELD / _AT_ONCE  # pixels of each
+        large = [sample for sample in samples if pixels(sample.size) > most]
+        yield [sample for sample in samples if pixels(sample.size) <= most]
+        yield from ([sample] for sample in large)
 
     def each(self, samples: Sequence[Sample], say: Callable[[str], None]) -> Iterator[Result]:
         yield from ahead(self._read, samples)
@@ -116,11 +148,21 @@ class Folder:
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths)
             raise UserError(f"{self._folder}: holds {names} for {sample.name}")
+        header = read_header(paths[0])
+        if (header.height, header.width) != sample.size:
+            height, width = sample.size
+            raise UserError(
+                f"{paths[0]}: is {header.width}×{header.height} pixels large; the target is"
+                f" {width}×{height}"
+            )
+        free, needed = available_memory(), _HELD * pixels(sample.size)
+        if free is not None and needed > free:
+            raise UserError(
+                f"{paths[0]}: takes about {needed / 1e9:.2f} GB of memory to be scored,"
+                f" {free / 1e9:.2f} GB are free"
+            )
         degraded, target = sample.read()
         image = read_restored(paths[0], degraded.shape[2])
-        if image.shape != degraded.shape:
-            large, small = (f"{x.shape[1]}×{x.shape[0]}" for x in (image, degraded))
-            raise UserError(f"{paths[0]}: is {large} pixels large; the target is {small}")
         return Restored(sample, image, degraded, target)
 
     def _paths(self, sample: Sample) -> list[Path]:

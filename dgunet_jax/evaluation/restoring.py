@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 from jax.sharding import AxisType, Mesh
 
-from dgunet_jax.checkpoints import load
+from dgunet_jax.checkpoints import read_aloud
 from dgunet_jax.compilation import use_cache
 from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.protocols import Protocol
@@ -16,7 +16,7 @@ from dgunet_jax.evaluation.restored import Folder, Network, Source
 from dgunet_jax.metrics.alignment import opencv
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
-from dgunet_jax.names import escaped
+from dgunet_jax.names import printable
 from dgunet_jax.provenance import checkpoint_hash, versions
 from dgunet_jax.restoration.restorer import Restorer
 
@@ -28,8 +28,8 @@ class Restoring:
     Attributes:
       checkpoint: what `checkpoints.load` reads; or else
       restored: a folder of restored pictures.
-      num_stages, tile, mesh, dtype, memory: as `load` and `Restorer` take them; without a mesh, all
-        devices there are take different pictures.
+      num_stages, weights, tile, mesh, dtype, memory: as `load` and `Restorer` take them; without a
+        mesh, all devices there are take different pictures.
       self_ensemble: None: as the protocol has it.
       cache: whether compiled programs are kept for the next start.
 
@@ -40,6 +40,7 @@ class Restoring:
     checkpoint: Path | None = None
     restored: Path | None = None
     num_stages: int | None = None
+    weights: str | None = None
     self_ensemble: bool | None = None
     tile: int | Literal["auto"] | None = None
     mesh: Mesh | None = None
@@ -75,10 +76,9 @@ class Restoring:
         if self._network is None:
             assert self.restored is not None
             return Folder(self.restored)
-        model, variables, _ = self._network
         restorer = Restorer(
-            model,
-            variables,
+            self._network.model,
+            self._network.variables,
             self_ensemble=self._ensemble(protocol),
             tile=self.tile,
             mesh=self._mesh,
@@ -96,9 +96,12 @@ class Restoring:
         if self._network is None:
             assert self.restored is not None
             return {"restored": str(self.restored.resolve())}
+        weights = self._network.weights
         return {
             "checkpoint_sha256": self._network.sha256,
+            **({"weights": weights} if weights else {}),
             "num_stages": self._network.model.config.num_stages,
+            **({"stages_assumed": True} if self._network.stages_assumed else {}),
             "self_ensemble": self.self_ensemble if protocol is None else self._ensemble(protocol),
             "tile": self.tile,
             "dtype": self.dtype,
@@ -116,7 +119,7 @@ class Restoring:
     def label(self) -> str:
         """What the results are called."""
         path = self.checkpoint or self.restored
-        return "" if path is None else escaped(path.name or path)
+        return "" if path is None else printable(path.name or path)
 
     @functools.cached_property
     def _network(self) -> "_Loaded | None":
@@ -124,8 +127,9 @@ class Restoring:
         if self.checkpoint is None:
             return None
         use_cache(self.cache)
-        model, variables = load(self.checkpoint, self.num_stages)
-        return _Loaded(model, variables, checkpoint_hash(self.checkpoint, variables))
+        read = read_aloud(self.checkpoint, self.num_stages, self.weights)
+        sha256 = checkpoint_hash(self.checkpoint, read.variables)
+        return _Loaded(read.model, read.variables, sha256, read.weights, read.stages_assumed)
 
     @functools.cached_property
     def _mesh(self) -> Mesh | None:
@@ -142,11 +146,13 @@ class Restoring:
 
 
 class _Loaded(NamedTuple):
-    """A checkpoint's network, its variables, and its hash."""
+    """A checkpoint's network, its variables, its hash, and how it was read."""
 
     model: DGUNet
     variables: dict[str, Any]
     sha256: str
+    weights: str
+    stages_assumed: bool
 
 
 def _check_task(checkpoint: Path, config: DGUNetConfig, protocol: Protocol) -> None:

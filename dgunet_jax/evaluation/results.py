@@ -12,6 +12,7 @@ from typing import Any
 from dgunet_jax.evaluation.measures import Scores
 from dgunet_jax.evaluation.protocols import Protocol, Published
 from dgunet_jax.files import replacing
+from dgunet_jax.names import csv_cell
 from dgunet_jax.wording import counted
 
 RESULTS = "results.json"
@@ -88,12 +89,12 @@ class Evaluation:
         }
 
     def write(self, folder: Path) -> None:
-        """Writes results.json and images.csv."""
+        """Write results.json and images.csv."""
         write_json(folder / RESULTS, self.as_json())
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(("name", *Scores._fields))
-        table.writerows((name, *(scores or (None, None))) for name, scores in self.images)
+        table.writerows((csv_cell(name), *(scores or (None, None))) for name, scores in self.images)
         with replacing(folder / "images.csv") as file:
             file.write(text.getvalue().encode())
 

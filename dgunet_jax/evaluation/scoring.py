@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from dgunet_jax.evaluation.samples import Sample
 from dgunet_jax.evaluation.showcase import Showcase
 from dgunet_jax.images.picture import Picture, to_uint8
 from dgunet_jax.images.writing import write
-from dgunet_jax.names import escaped
+from dgunet_jax.names import printable
 from dgunet_jax.restoration.files import ahead
 from dgunet_jax.restoration.plan import pixels
 from dgunet_jax.restoration.progress import Progress
@@ -104,9 +105,12 @@ def score(
         with Progress(len(waiting), sum(pixels(sample.size) for sample in waiting)) as progress:
             if known:
                 progress.say(f"{len(known)} of {len(samples)} pictures are scored already")
-            for (sample, restored), scores in ahead(scored, source.each(waiting, progress.say)):
+            turns = source.turns(waiting)
+            results = (source.each(turn, progress.say) for turn in turns)
+            scored_turns = (ahead(scored, each) for each in results)
+            for (sample, restored), scores in chain.from_iterable(scored_turns):
                 if isinstance(scores, UserError) or isinstance(restored, UserError):
-                    failures.append(escaped(scores))
+                    failures.append(printable(scores))
                     progress.advance(f"failed {sample.name}", pixels(sample.size))
                     continue
                 journal.add(sample.name, source.files(sample), scores)

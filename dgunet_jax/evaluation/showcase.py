@@ -32,8 +32,8 @@ class Showcase:
         """
         found = {name: self._kept[name][1] for name in names if name in self._kept}
         missing = [samples[name] for name in names if name not in found]
-        if missing:
-            for sample, restored in source.each(missing, lambda line: None):
+        for turn in source.turns(missing):
+            for sample, restored in source.each(turn, lambda line: None):
                 if not isinstance(restored, UserError):
                     found[sample.name] = restored
         return found

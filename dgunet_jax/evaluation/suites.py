@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dgunet_jax._version import __version__
+from dgunet_jax.data.matching import Pattern
 from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation import tables
 from dgunet_jax.evaluation.evaluate import evaluate
@@ -23,7 +24,8 @@ from dgunet_jax.evaluation.results import (
 )
 from dgunet_jax.files import read_bytes
 from dgunet_jax.lock import locked
-from dgunet_jax.names import escaped
+from dgunet_jax.names import printable
+from dgunet_jax.terminal import show
 
 
 def evaluate_suite(
@@ -34,15 +36,16 @@ def evaluate_suite(
     *,
     limit: int | None = None,
     save_images: bool = False,
+    pattern: Pattern | None = None,
 ) -> list[str]:
-    """Scores each data set into a folder of its own, prints the tables and writes results.json.
+    """Score each data set into a folder of its own, prints the tables and writes results.json.
 
     There is an average only if all of them have scores.
 
     Args:
       suite: which.
       data, output, restoring: as `evaluate` takes them; the data sets have folders in each.
-      limit, save_images: as `evaluate` takes them, for each data set.
+      limit, save_images, pattern: as `evaluate` takes them, for each data set.
 
     Returns:
       One line for each picture, and each data set, that could not be scored.
@@ -67,17 +70,18 @@ def evaluate_suite(
                     restoring.below(folder),
                     limit=limit,
                     save_images=save_images,
+                    pattern=pattern,
                 )
             except UserError as error:
-                failures.append(escaped(error))
+                failures.append(printable(error))
                 continue
             evaluations[folder] = evaluation
             failures += evaluation.failures
-            print(tables.table(evaluation), flush=True)
+            show(tables.table(evaluation))
         means = [each.mean for each in evaluations.values() if each.mean is not None]
         average = mean(means) if len(means) == len(members) else None
         rows = tables.suite_rows(suite, [*evaluations.items()], average)
-        print(tables.text(f"{suite.title} ({suite.name})", rows))
+        show(tables.text(f"{suite.title} ({suite.name})", rows))
         content = {
             "protocol": suite.name,
             "mean": average and numbers(average),

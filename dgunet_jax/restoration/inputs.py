@@ -1,14 +1,16 @@
 """Which pictures a command line means, and where their restored versions go."""
 
 import dataclasses
+import fnmatch
 import glob
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from dgunet_jax.data.folders import is_picture, walk
-from dgunet_jax.errors import UserError
+from dgunet_jax.data.folders import folders, is_folder, is_picture, same, walk
+from dgunet_jax.errors import UserError, reason
 from dgunet_jax.images.stored import ENDINGS
 from dgunet_jax.restoration.plan import Size
 
@@ -44,59 +46,131 @@ class Input:
 def find(
     arguments: Sequence[str | os.PathLike[str]], output: Path | None
 ) -> tuple[list[Found], list[str]]:
-    """The files that `arguments` mean: files, folders with all that is in them, and patterns.
+    """Find the files that `arguments` mean: files, folders with all that is in them, and patterns.
 
     A pattern has *, ? or [ (** for folders at any depth); what it matches keeps its place below the
-    part before the first of them. In folders, hidden files and `output` are left out.
+    part before the first of them. In folders, hidden files and `output` are left out, and each real
+    folder is looked at once, however many links lead to it.
 
     Returns:
-      The files, each once, and one line for each argument that means none and for each folder that
-      cannot be read.
+      The files, each once, and one line for each argument that means none and for each folder and
+      link that cannot be read.
     """
     found: dict[Path, Found] = {}
-    failures = []
+    failures: list[str] = []
     for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            files = list(_walk(path, output, failures))
-            if not files:
-                failures.append(f"{path}: there are no files in this folder")
-        elif path.exists() or not glob.has_magic(str(argument)):
-            files = [Found(path, Path(path.name), meant=True)]
-        else:
-            files = list(_match(path, output, failures))
-            if not files:
-                failures.append(f"{path}: no file matches")
+        path, told = Path(argument), len(failures)
+        try:
+            if is_folder(path):
+                files = list(_walk(path, output, failures))
+                if not files and len(failures) == told:
+                    failures.append(f"{path}: there are no files in this folder")
+            elif path.exists() or not glob.has_magic(str(argument)):
+                files = [Found(path, Path(path.name), meant=True)]
+            else:
+                files = list(_match(path, output, failures))
+                if not files and len(failures) == told:
+                    failures.append(f"{path}: no file matches")
+        except UserError as error:
+            failures.append(str(error))
+            continue
         for each in files:
             found.setdefault(each.path, each)
     return list(found.values()), failures
 
 
 def _walk(
-    folder: Path, output: Path | None, failures: list[str], start: Path | None = None
+    folder: Path,
+    output: Path | None,
+    failures: list[str],
+    start: Path | None = None,
+    seen: set[tuple[int, int]] | None = None,
 ) -> Iterator[Found]:
     """The files in a folder and, links being followed, in those in it."""
-    for path in walk(folder, lambda path: _same(path, output), failures):
+    for path in walk(folder, failures, lambda path: _same(path, output), seen):
         yield Found(path, path.relative_to(start or folder), is_picture(path))
 
 
 def _same(path: Path, other: Path | None) -> bool:
-    return other is not None and other.exists() and path.samefile(other)
+    return other is not None and same(path, other)
 
 
 def _match(pattern: Path, output: Path | None, failures: list[str]) -> Iterator[Found]:
     parts = pattern.parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    start = Path(*parts[:fixed])
-    for name in sorted(glob.glob(str(pattern), recursive=True)):
-        path = Path(name)
-        if any(_same(parent, output) for parent in path.parents):
-            continue
-        if path.is_dir():
-            if "**" not in parts:  # what ** finds below it is matched by itself
-                yield from _walk(path, output, failures, start)
-        else:
+    start, seen = Path(*parts[:fixed]), set()
+    if not is_folder(start) or any(_same(each, output) for each in (start, *start.parents)):
+        return
+    for path in _Pattern(output, failures).matches(start, parts[fixed:]):
+        if not os.path.isdir(path):
             yield Found(path, path.relative_to(start), meant=True)
+        elif "**" not in parts:  # what ** finds below it is matched by itself
+            yield from _walk(path, output, failures, start, seen)
+
+
+@dataclasses.dataclass
+class _Pattern:
+    """What matches a pattern as `glob` has it, but for links: each real folder comes once.
+
+    Attributes:
+      output: a folder that is left out.
+      failures: gets one line for each folder that cannot be read.
+      seen: how many parts were left in which real folder.
+    """
+
+    output: Path | None
+    failures: list[str]
+    seen: set[tuple[int, int, int]] = dataclasses.field(default_factory=set)
+
+    def matches(self, folder: Path, parts: Sequence[str]) -> Iterator[Path]:
+        """What in a folder matches the parts of a pattern."""
+        first, rest = parts[0], parts[1:]
+        if not self._is_new(folder, len(parts)):
+            return
+        if first == "**":
+            for here, files in folders(folder, self.failures, self._left_out):
+                yield from self.matches(here, rest) if rest else files
+            return
+        for path in self._named(folder, first):
+            if self._left_out(path):
+                continue
+            if not rest:
+                yield path
+            elif self._is_folder(path):
+                yield from self.matches(path, rest)
+
+    def _left_out(self, path: Path) -> bool:
+        return _same(path, self.output)
+
+    def _is_new(self, folder: Path, left: int) -> bool:
+        status = folder.stat()
+        key = left, status.st_dev, status.st_ino
+        if key in self.seen:
+            return False
+        self.seen.add(key)
+        return True
+
+    def _is_folder(self, path: Path) -> bool:
+        try:
+            return is_folder(path)
+        except UserError as error:
+            self.failures.append(str(error))
+            return False
+
+    def _named(self, folder: Path, part: str) -> list[Path]:
+        """What in a folder has a name that a part of a pattern matches, links last."""
+        try:
+            if not glob.has_magic(part):
+                (folder / part).lstat()
+                return [folder / part]
+            names = fnmatch.filter(os.listdir(folder), part)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self.failures.append(f"{folder}: cannot be read: {reason(error)}")
+            return []
+        shown = [folder / name for name in names if part[0] == "." or name[0] != "."]
+        return sorted(shown, key=lambda path: (path.is_symlink(), path))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,19 +233,41 @@ def place(
         return source.place.stem if known else source.place.name
 
     inputs = list(inputs)
+    key = _folded if _folds_names(output) else str  # of two names for one file
     jobs = [job(source, stem(source)) for source in inputs]
-    uses = Counter(target for each in jobs for target in each.targets)
+    uses = Counter(key(target) for each in jobs for target in each.targets)
     jobs = [
-        job(source, source.place.name) if any(uses[t] > 1 for t in each.targets) else each
+        job(source, source.place.name) if any(uses[key(t)] > 1 for t in each.targets) else each
         for source, each in zip(inputs, jobs, strict=True)
     ]
-    sources = {path.resolve() for path in (*(source.path for source in inputs), *kept)}
-    taken: dict[Path, Path] = {}
+    sources = {_identity(path) for path in (*(source.path for source in inputs), *kept)}
+    taken: dict[str, Path] = {}
     for each in jobs:
         for target in each.targets:
-            if target.resolve() in sources:
+            if _identity(target) in sources:
                 raise UserError(f"{target}: is an input; choose another output folder or a suffix")
-            if target in taken:
-                raise UserError(f"{each.path}: {target} is an output of {taken[target]} too")
-            taken[target] = each.path
+            if (other := taken.setdefault(key(target), each.path)) is not each.path:
+                raise UserError(f"{each.path}: {target} is an output of {other} too")
     return jobs
+
+
+def _identity(path: Path) -> object:
+    """What tells a file from all others, whatever it is called."""
+    try:
+        status = path.stat()
+    except OSError:
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
+
+
+def _folds_names(folder: Path) -> bool:
+    """Whether "a" and "A" are one file in a folder, or where it would be made."""
+    for place in (folder.absolute(), *folder.absolute().parents):
+        name = place.name.swapcase()
+        if name != place.name and os.path.exists(place):
+            return same(place.with_name(name), place)
+    return False
+
+
+def _folded(path: Path) -> str:
+    return unicodedata.normalize("NFC", str(path).casefold())

@@ -219,8 +219,8 @@ def test_compressive_sensing(folder):
         (["noisy.png", "--checkpoint", "run"], "run.json: is no record of a run: "),
         (["noisy.png", "--checkpoint", "other"], "run.json: loss 'l1' of 'all': the losses are"),
         (["tiny.png"], "tiny.png: 5×4 pixels: must be at least 8×8"),
-        (["noisy.png", "--output", "noisy.png"], "noisy.png is no folder"),
-        (["noisy.png", "--output", "noisy.png/out"], "noisy.png is no folder"),
+        (["noisy.png", "--output", "noisy.png"], "noisy.png is not a directory"),
+        (["noisy.png", "--output", "noisy.png/out"], "noisy.png is not a directory"),
         (["noisy.png", "--patch", "1", "2"], "expected 4 arguments"),
     ],
 )

@@ -21,6 +21,9 @@ CONFIG = DataConfig("train", "validation")
         *((field, True) for field in ("patch", "seed")),
         *((field, None) for field in ("patch", "batch", "seed", "workers", "saturation")),
         ("seed", 2**32),
+        ("check", 1),
+        ("skip_bad", -1),
+        ("skip_bad", None),
         ("saturation", 1),
         ("sigma", -1.0),
         ("sigma", float("nan")),
@@ -53,3 +56,12 @@ def test_a_photograph_is_not_both_trained_on_and_validated_on():
         DataConfig("photographs:coffee, chelsea", "photographs:chelsea,rocket", sigma=25.0)
     DataConfig("photographs:coffee", "photographs:chelsea", sigma=25.0)
     DataConfig("a folder", "a folder")
+
+
+def test_a_pattern_of_pairs_is_read():
+    assert CONFIG.pattern is None
+    pattern = dataclasses.replace(CONFIG, pairs="{}_rain.png -> {}_clean.png").pattern
+    assert pattern is not None
+    assert (pattern.input, pattern.target) == ("{}_rain.png", "{}_clean.png")
+    with pytest.raises(UserError, match=r"^pairs is '\*_rain\.png'; it must be a pattern such as"):
+        dataclasses.replace(CONFIG, pairs="*_rain.png")

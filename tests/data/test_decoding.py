@@ -107,7 +107,8 @@ def test_a_quarter_of_the_memory_is_no_more_than_that_of_the_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(memory, "_CONTAINER", tmp_path)
+    monkeypatch.setattr(memory, "_CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr(memory, "_MEMBERSHIP", tmp_path / "cgroup")
     whole = quarter_of_memory()
     assert whole > 1 << 20
     limit.write_text("max\n")

@@ -5,8 +5,34 @@ from pathlib import Path
 
 import pytest
 
-from dgunet_jax.data.pairs import FOLDERS, find_pairs, holds_pairs
+from dgunet_jax.data.matching import Pattern
+from dgunet_jax.data.pairs import find_pairs, holds_pairs
 from dgunet_jax.errors import UserError
+
+FOLDERS = (
+    ("input", "target"),
+    ("blur", "sharp"),
+    ("hazy", "gt"),
+    ("hazy", "clear"),
+    ("low", "high"),
+    ("LQ", "GT"),
+    ("lq", "gt"),
+    ("LR", "HR"),
+    ("Blur", "Sharp"),
+    ("input", "gt"),
+    ("Input", "GroundTruth"),
+    ("input", "ground_truth"),
+    ("noisy", "clean"),
+    ("Noisy", "GT"),
+    ("rain", "norain"),
+    ("rainy_image", "no-rain image"),
+    ("data", "gt"),
+    ("input_crops", "target_crops"),
+    ("low_quality", "high_quality"),
+    ("train_blurry", "train_sharp"),
+    ("Low-light", "Normal-light"),
+    ("haze", "haze_free"),
+)
 
 
 def make(folder: Path, files: Iterable[str]) -> Path:
@@ -143,9 +169,9 @@ def test_every_file_that_belongs_to_no_pair_is_named(tmp_path: Path):
     assert "files without a pair (10): " in message
     assert "good" not in message
     for name in (
-        "input/Thumbs.db (no picture)",
+        "input/Thumbs.db (not a picture)",
         "input/more (a folder)",
-        "target/notes.txt (no picture)",
+        "target/notes.txt (not a picture)",
         "input/alone.png (no target)",
         "input/twice.png (ambiguous)",
         "input/twice.jpg (ambiguous)",
@@ -169,7 +195,7 @@ def test_ten_files_are_named_and_the_rest_counted(tmp_path: Path):
 def test_folders_without_pairs_are_refused(tmp_path: Path):
     assert "no such folder" in refused(tmp_path / "missing")
     make(tmp_path, ["file.png", "clean/a.png"])
-    assert "is no folder" in refused(tmp_path / "file.png")
+    assert "not a directory" in refused(tmp_path / "file.png")
     message = refused(tmp_path)
     assert "holds no pairs" in message
     assert "input/ and target/, blur/ and sharp/, hazy/ and gt/" in message
@@ -185,3 +211,77 @@ def test_a_folder_of_pairs_is_recognised(tmp_path: Path):
     assert not holds_pairs(tmp_path / "clean")
     assert holds_pairs(tmp_path / "pairs")
     assert holds_pairs(tmp_path / "gopro")
+
+
+def test_folders_that_could_both_be_meant_are_named(tmp_path: Path):
+    make(tmp_path / "one", ["noisy/a.png", "gt/a.png", "clean/a.png"])
+    assert "gt/ and clean/ could both be meant" in refused(tmp_path / "one").replace(
+        "clean/ and gt/", "gt/ and clean/"
+    )
+    make(tmp_path / "two", ["Input/a.png", "input/a.png", "target/a.png"])
+    assert "Input/ and input/ could both be meant" in refused(tmp_path / "two")
+    make(tmp_path / "three", ["blur_a/a.png", "sharp_a/a.png", "blur_b/a.png", "sharp_b/a.png"])
+    assert "could both be meant" in refused(tmp_path / "three")
+
+
+def test_folders_that_differ_in_other_words_are_not_pairs(tmp_path: Path):
+    make(tmp_path, ["blur_gamma/a.png", "sharp/a.png", "original_png/a.png", "noisy25/a.png"])
+    assert not holds_pairs(tmp_path)
+
+
+def test_gopro_in_other_words(tmp_path: Path):
+    make(tmp_path / "train", ["s1/Blurry/1.png", "s1/GT/1.png", "s2/Blurry/1.png", "s2/GT/1.png"])
+    assert [pair.name for pair in find_pairs(tmp_path)] == ["s1-1", "s2-1"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "files", "expected"),
+    [
+        (
+            "{}_rain.png -> {}_dry.png",
+            ["input/1_rain.png", "input/2_rain.png", "target/1_dry.png", "target/2_dry.png"],
+            [("1_rain", "1_rain.png", "1_dry.png"), ("2_rain", "2_rain.png", "2_dry.png")],
+        ),
+        (
+            "{}_{}.png->{}.jpg",
+            ["input/a_1.png", "input/a_2.png", "target/a.jpg"],
+            [("a_1", "a_1.png", "a.jpg"), ("a_2", "a_2.png", "a.jpg")],
+        ),
+        ("w{}.png -> {}.png", ["w1.png", "1.png"], [("w1", "w1.png", "1.png")]),
+        ("{}.png -> {}_gt.png", ["1.png", "1_gt.png"], [("1", "1.png", "1_gt.png")]),
+        (
+            "{}/bad/{}.png -> {}/good/{}.png",
+            ["s/bad/1.png", "s/good/1.png", "t/bad/1.png", "t/good/1.png", "kernel/k.png"],
+            [("s-bad-1", "1.png", "1.png"), ("t-bad-1", "1.png", "1.png")],
+        ),
+        ("X4/{}x4.png -> Y/{}.png", ["X4/1x4.png", "Y/1.png"], [("X4-1x4", "1x4.png", "1.png")]),
+    ],
+)
+def test_a_pattern_says_how_names_differ(tmp_path: Path, pattern: str, files, expected):
+    pairs = find_pairs(make(tmp_path, files), Pattern.parse(pattern))
+    assert [(pair.name, pair.input.name, pair.target.name) for pair in pairs] == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        ("{}_rain.png -> {}_dry.png", "input/7.png (does not fit the pattern)"),
+        ("{}.png -> {}_dry.png", "input/1_rain.png (no target)"),
+        ("input/{}.png -> target/{}_dry.png", "input/1_rain.png (no target)"),
+    ],
+)
+def test_what_does_not_fit_a_pattern_is_named(tmp_path: Path, pattern: str, why: str):
+    make(tmp_path, ["input/1_rain.png", "target/1_dry.png", "input/7.png", "target/7_dry.png"])
+    with pytest.raises(UserError) as caught:
+        find_pairs(tmp_path, Pattern.parse(pattern))
+    assert why in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}.png", "a -> b", "{}.png -> b.png", "{}.png -> {}{}.png", "{a} -> {a}", "/{} -> {}",
+     "../{}.png -> {}.png", "{}->{}->{}"],
+)  # fmt: skip
+def test_what_is_not_a_pattern_is_told(text: str):
+    with pytest.raises(UserError, match=r"pairs is .*; it must be a pattern such as"):
+        Pattern.parse(text)

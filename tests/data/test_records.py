@@ -1,6 +1,8 @@
 """Records hold what the folder does, and TFDS writes and reads them without TensorFlow."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -13,8 +15,10 @@ from dgunet_jax import UserError
 from dgunet_jax.cli import main
 from dgunet_jax.data.config import DataConfig
 from dgunet_jax.data.pipeline import training_batches
+from dgunet_jax.data.record_folders import find_folder
 from dgunet_jax.data.records import RecordSource
 from dgunet_jax.data.sources import open_source
+from tests.evaluation.disk import full_disk
 from tests.evaluation.folders import clean, degraded, pairs, save
 
 
@@ -127,11 +131,11 @@ def test_mistakes_are_one_line(folder, tmp_path, capsys):
     where = packed(folder)
     for place, wanted, message in (
         (where, False, "packed: holds pairs; leave sigma out"),
-        ("tfds:nothing", True, "nothing: neither a folder nor the name of a data set in TFDS_DATA"),
+        ("tfds:nothing", True, "nothing: neither a folder nor a data set in TFDS_DATA_DIR"),
         (f"tfds:{folder}x", False, "folderx: no such folder"),
         ("tfds:~nobody/x", False, "~nobody/x: no such folder"),
-        ("tfds:huggingface:foo", False, "huggingface:foo: cannot be read: "),
-        ("tfds:mnist", False, "mnist: is not prepared in TFDS_DATA_DIR"),
+        ("tfds:huggingface:foo", False, "huggingface:foo: neither a folder nor a data set"),
+        ("tfds:mnist", False, "mnist: neither a folder nor a data set in TFDS_DATA_DIR"),
         ("tfds:", True, '"tfds:" needs a folder'),
         (f"tfds:{folder}", True, "folder: holds 0 TFDS data sets; it must be one"),
     ):
@@ -158,7 +162,7 @@ def test_a_folder_may_have_an_at_in_its_name(folder, tmp_path):
     assert len(open_source(f"tfds:{place}@train", pairs=True)) == 4
     (info,) = place.rglob("dataset_info.json")
     info.write_text(info.read_text()[:50])
-    with pytest.raises(UserError, match="out@v1: cannot be read"):
+    with pytest.raises(UserError, match=r"dataset_info\.json: is damaged"):
         open_source(f"tfds:{place}", pairs=True)
 
 
@@ -166,7 +170,9 @@ def test_names_that_are_no_text_are_told(folder, tmp_path, capsys):
     for part in ("input", "target"):
         os.rename(folder / part / "0.png", os.fsencode(folder / part) + b"/\xe9.png")
     assert main(["pack", str(folder), "--output", str(tmp_path / "out")]) == 2
-    assert "its name cannot be written as text" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "names that cannot be written as text (1): " in line
+    assert "\\xe9.png" in line
     assert not (tmp_path / "out").exists()
 
 
@@ -179,3 +185,138 @@ def test_damage_is_told_when_it_is_read(folder, tmp_path):
     source = open_source(where, pairs=True)
     with pytest.raises(UserError, match=r"packed@train\[1\]: cannot be read: Corrupted"):
         source.read(1)
+
+
+OWN = "tensorflow_datasets.core.features"
+HOSTILE = "hostile_package.module.Feature"
+
+
+@pytest.fixture
+def hostile(folder, monkeypatch):
+    """A data set whose folder, on Python's path, holds a package that raises when imported."""
+    packed(folder)
+    place = folder.with_name("packed")
+    (place / "hostile_package").mkdir()
+    for name in ("__init__.py", "module.py"):
+        (place / "hostile_package" / name).write_text("raise SystemError('was imported')")
+    monkeypatch.syspath_prepend(str(place))
+    return place
+
+
+def rewrite(place, name, change):
+    (path,) = place.rglob(name)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        {"pythonClassName": HOSTILE, "jsonFeature": {"json": "{}"}},
+        {"python_class_name": HOSTILE, "json_feature": {"json": "{}"}},
+        {"type": HOSTILE, "content": {}},
+        {
+            "pythonClassName": f"{OWN}.sequence_feature.Sequence",
+            "sequence": {"feature": {"pythonClassName": HOSTILE, "jsonFeature": {"json": "{}"}}},
+        },
+        {
+            "pythonClassName": f"{OWN}.features_dict.FeaturesDict",
+            "jsonFeature": {"json": json.dumps({"a": {"type": HOSTILE, "content": {}}})},
+        },
+        {
+            "type": f"{OWN}.sequence_feature.Sequence",
+            "proto_cls": "tensorflow_datasets.Sequence",
+            "content": json.dumps({"feature": {"pythonClassName": HOSTILE}}),
+        },
+    ],
+)
+def test_a_class_of_a_data_set_is_not_imported(hostile, feature):
+    rewrite(hostile, "features.json", lambda x: x["featuresDict"]["features"].update(x=feature))
+    with pytest.raises(UserError, match=r"features\.json: names 'hostile_package\.module"):
+        open_source(f"tfds:{hostile}", pairs=True)
+
+
+def test_a_module_of_a_data_set_is_not_imported(hostile):
+    rewrite(hostile, "dataset_info.json", lambda x: x.update(moduleName="hostile_package.module"))
+    assert len(open_source(f"tfds:{hostile}", pairs=True)) == 4
+    assert "hostile_package" not in sys.modules
+
+
+def test_a_class_in_dataset_info_is_not_imported(hostile):
+    feature = {"pythonClassName": HOSTILE, "jsonFeature": {"json": "{}"}}
+    rewrite(hostile, "dataset_info.json", lambda x: x.update(features=feature))
+    with pytest.raises(UserError, match="names 'hostile_package"):
+        open_source(f"tfds:{hostile}", pairs=True)
+
+
+def test_a_name_imports_nothing(hostile, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(hostile))
+    assert len(open_source("tfds:pictures", pairs=True)) == 4
+    assert len(open_source("tfds:pictures:1.0.0@train", pairs=True)) == 4
+    for name in ("hostile_package", "hostile_package.module", "pictures:2.0.0", "kaggle:pictures"):
+        with pytest.raises(UserError, match="neither a folder nor a data set in TFDS_DATA_DIR"):
+            open_source(f"tfds:{name}", pairs=True)
+
+
+def test_the_newest_version_of_a_name_is_meant(hostile, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(hostile))
+    versions = hostile / "pictures"
+    for version in ("9.0.0", "10.0.0"):
+        shutil.copytree(versions / "1.0.0", versions / version)
+    assert find_folder("pictures").name == "10.0.0"
+    with pytest.raises(UserError, match="holds 3 TFDS data sets; it must be one"):
+        find_folder(str(hostile))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "../{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+        "/etc/{SPLIT}-{SHARD_INDEX}",
+        "{SPLIT.__class__}",
+        "{SPLIT:>99999999999}",
+        "records[0:1]",
+    ],
+)
+def test_a_file_name_stays_in_its_data_set(hostile, template):
+    rewrite(
+        hostile, "dataset_info.json", lambda x: x["splits"][0].update(filepathTemplate=template)
+    )
+    with pytest.raises(UserError, match=r"dataset_info\.json: names the file .*in the folder"):
+        open_source(f"tfds:{hostile}", pairs=True)
+
+
+@pytest.mark.parametrize("name", ["*.array_record*", "features.json", "dataset_info.json"])
+def test_links_out_of_a_data_set_are_refused(hostile, tmp_path, name):
+    (path,) = hostile.rglob(name)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="is a link out of its data set"):
+        open_source(f"tfds:{hostile}", pairs=True)
+
+
+def test_a_number_of_records_that_is_not_true_is_told(hostile):
+    rewrite(hostile, "dataset_info.json", lambda x: x["splits"][0].update(shardLengths=["10"]))
+    with pytest.raises(UserError, match=r"holds 4 records; its dataset_info\.json says 10"):
+        open_source(f"tfds:{hostile}", pairs=True)
+
+
+@pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"featuresDict": {"features": [1]}}']
+)
+def test_damaged_descriptions_are_one_line(hostile, name, content):
+    (path,) = hostile.rglob(name)
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        open_source(f"tfds:{hostile}", pairs=True)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_packing_onto_a_full_disk_leaves_nothing(folder, tmp_path, capsys):
+    with full_disk(1000):
+        assert main(["pack", str(folder), "--output", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "out: cannot be written: " in line
+    assert not (tmp_path / "out").exists()

@@ -144,7 +144,7 @@ def test_what_is_no_folder_of_pictures_is_refused(tmp_path: Path):
     file = save(tmp_path / "a.png")
     for pairs in (True, False):
         assert refused(tmp_path / "missing", pairs) == f"{tmp_path}/missing: no such folder"
-        assert refused(file, pairs) == f"{file}: is no folder"
+        assert refused(file, pairs) == f"{file}: not a directory"
     assert "holds no pictures (their names end in .bmp, " in refused(tmp_path / "empty", False)
 
 

@@ -295,6 +295,9 @@ def test_a_network_that_gives_no_numbers_is_told(tmp_path, protocol):
         def files(self, sample):
             return sample.files
 
+        def turns(self, samples):
+            return [samples]
+
         def each(self, samples, say):
             yield sample, Restored(sample, image, image, clean(0))
 
@@ -427,10 +430,10 @@ def test_a_suite_reads_its_checkpoint_once(evaluate, checkpoint, monkeypatch):
 
     def counted(*words):
         calls.append(words)
-        return load(*words)
+        return read(*words)
 
-    load = restoring.load
-    monkeypatch.setattr(restoring, "load", counted)
+    read = restoring.read_aloud
+    monkeypatch.setattr(restoring, "read_aloud", counted)
     words = ["--dataset", "derain", "--data", "data"]
     assert evaluate(*words, "--checkpoint", checkpoint, "--limit", "1")[0] == 0
     assert len(calls) == 1
@@ -539,6 +542,78 @@ def test_mistakes_are_one_line(evaluate, arguments, message):
     (error,) = errors(said)
     assert message in error
     assert not Path("out").exists()
+
+
+def test_names_that_are_formulas_are_text_in_a_sheet(evaluate):
+    names = ["=1+1", "+2", "-3", "@SUM(A1)", "plain"]
+    for i, name in enumerate(names):
+        for kind in ("input", "target"):
+            save(Path("data", kind, f"{name}.png"), clean(i))
+    status, _, _ = evaluate("--protocol", "rgb", "--data", "data", "--restored", "data/input")
+    assert status == 0
+    with Path("out/images.csv").open() as file:
+        found = {row["name"] for row in csv.DictReader(file)}
+    assert found == {"'=1+1", "'+2", "'-3", "'@SUM(A1)", "plain"}
+    assert {each["name"] for each in results()["images"]} == {*names}
+
+
+def test_control_characters_in_names_are_shown_as_escapes(evaluate):
+    for kind in ("input", "target"):
+        save(Path("data", kind, "a\x1b[31m\nb.png"), clean(1))
+    status, said, _ = evaluate("--protocol", "rgb", "--data", "data", "--restored", "data/input")
+    assert status == 0
+    for text in (said, Path("out/report.html").read_text(), Path("out/images.csv").read_text()):
+        assert "\x1b" not in text
+        assert r"a\x1b[31m\nb" in text
+
+
+@pytest.mark.parametrize("how", [["--check"], ["--restored", "done"]])
+def test_a_folder_that_may_not_be_read_is_one_line(evaluate, monkeypatch, how):
+    pairs(Path("data"), 1)
+    for place, call in (("data", "iterdir"), ("data/input", "iterdir"), ("data/input", "stat")):
+        original = getattr(Path, call)
+
+        def refuse(path, *rest, place=place, original=original, **more):
+            if str(path) == place:
+                raise PermissionError(13, "Permission denied", str(path))
+            return original(path, *rest, **more)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, call, refuse)
+            status, _, said = evaluate("--protocol", "rgb", "--data", "data", *how)
+        (line,) = said.splitlines()
+        assert status == 2
+        assert line.endswith(f"{place}: cannot be read: Permission denied")
+
+
+def test_the_output_is_not_in_the_data_under_any_name(evaluate):
+    pairs(Path("data"), 1)
+    Path("DATA").symlink_to("data")
+    Path("loop").symlink_to("loop")
+    words = ["--protocol", "rgb", "--data", "data", "--restored", "data/input"]
+    for output in ("data", "data/out", "DATA/out"):
+        status, _, said = evaluate(*words, output=output)
+        assert (status, "must not be in the data set's folder" in said) == (2, True)
+    status, _, said = evaluate(*words, output="loop/out")
+    (line,) = said.splitlines()
+    assert (status, line.startswith("error: loop/out: cannot be ")) == (2, True)
+
+
+def test_pairs_by_a_pattern(evaluate):
+    for i in range(2):
+        save(Path(f"data/x/{i}_wet.png"), degraded(i))
+        save(Path(f"data/y/{i}_dry.png"), clean(i))
+    words = ["--protocol", "rgb", "--data", "data", "--restored", "data"]
+    status, _, said = evaluate(*words)
+    assert (status, "holds no pairs" in said) == (2, True)
+    status, _, said = evaluate(*words, "--pairs", "x/{}_wet.png -> y/{}_dry.png")
+    assert (status, said) == (0, "")
+    assert [each["name"] for each in results()["images"]] == ["x-0_wet", "x-1_wet"]
+    status, _, said = evaluate(*words, "--pairs", "x/{}_wet.png")
+    assert (status, "pairs is 'x/{}_wet.png'; it must be a pattern" in said) == (2, True)
+    words = ["--dataset", "set11_25", "--data", "data", "--check", "--pairs", "{} -> {}"]
+    status, _, said = evaluate(*words)
+    assert (status, "does not consist of pairs of files" in said) == (2, True)
 
 
 def test_two_evaluations_at_once_are_refused(evaluate):

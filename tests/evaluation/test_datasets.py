@@ -117,6 +117,53 @@ def test_realblur_as_its_list_says(tmp_path):
     assert "no such file (of RealBlur_R_test_list.txt)" in failure
 
 
+def test_a_list_names_only_files_of_its_folder(tmp_path):
+    pairs(tmp_path, 1)
+    outside = save(tmp_path.parent / "outside.png", clean(0))
+    lines = [f"{outside} input/0.png", "target/0.png ../outside.png", "target/0.png input/0.png"]
+    (tmp_path / "RealBlur_J_test_list.txt").write_text("\n".join(lines))
+    found = find(PROTOCOLS["realblur_j"], tmp_path)
+    assert len(found.samples) == 1
+    assert found.failures == [
+        f"{tmp_path}/RealBlur_J_test_list.txt: line {i} names a file that is not in the folder"
+        for i in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("image", "target", "folders"),
+    [
+        ("rain-001", "norain-001", ("input", "target")),
+        ("0_rain", "0_clean", ("data", "gt")),
+        ("0001_NOISY_SRGB_010", "0001_GT_SRGB_010", ("Noisy", "GT")),
+        ("1", "001", ("Input", "GroundTruth")),
+    ],
+)
+def test_names_as_published(tmp_path, image, target, folders):
+    save(tmp_path / folders[0] / f"{image}.png", degraded(0))
+    save(tmp_path / folders[1] / f"{target}.PNG", clean(0))
+    found = find(RGB, tmp_path)
+    assert (names(found), found.failures) == ([image], [])
+
+
+def test_a_smaller_input_is_of_its_target_and_told_by_its_size(tmp_path):
+    save(tmp_path / "LR" / "0001x2.png", clean(0)[::2, ::2])
+    save(tmp_path / "HR" / "0001.png", clean(0))
+    (failure,) = find(RGB, tmp_path).failures
+    assert "0001x2.png is 16×12 and" in failure
+    assert "they must have one size" in failure
+
+
+def test_folders_and_links_that_cannot_be_followed_are_told(tmp_path):
+    save(tmp_path / "1.png", clean(1))
+    (tmp_path / "again").symlink_to(tmp_path)
+    (tmp_path / "itself").symlink_to("itself")
+    found = find(PROTOCOLS["cbsd68_25"], tmp_path)
+    assert names(found) == ["1"]
+    reason = "cannot be read: Too many levels of symbolic links"
+    assert found.failures == [f"{tmp_path}/itself: {reason}"]
+
+
 def test_realblur_without_its_list_is_pairs(tmp_path):
     (tmp_path / "RealBlur_R_test_list.txt").write_text("a.png b.png")
     with pytest.raises(UserError, match=r"holds neither RealBlur_J_test_list\.txt nor pairs; they"):
@@ -267,3 +314,15 @@ def test_folders_that_hold_nothing_of_the_kind(tmp_path):
     for protocol in (RGB, PROTOCOLS["cbsd68_25"]):
         with pytest.raises(UserError, match="holds no pictures"):
             find(protocol, tmp_path)
+
+
+def test_find_names_pictures_of_formats_that_are_not_read(tmp_path):
+    pairs(tmp_path, 1)
+    (tmp_path / "input" / "2.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (tmp_path / "input" / "notes.txt").touch()
+    found = find(PROTOCOLS["rgb"], tmp_path)
+    assert found.others == [tmp_path / "input" / "notes.txt"]
+    assert found.failures == [
+        f"{tmp_path / 'input' / '2.heic'}: is HEIC; only BMP, GIF, JPEG, PNG, TIFF and WEBP files"
+        " are read"
+    ]

@@ -240,6 +240,9 @@ def test_info_that_says_nothing_of_boxes_is_told(folder, request):
     write_info(info, version, [[[1, 2, 3]]])
     with pytest.raises(UserError, match=r"info\.mat: the boxes of picture 1 are \(1, 3\)"):
         find(DND, folder)
+    write_info(info, version, [[[1, 2, 3, np.nan]]])
+    with pytest.raises(UserError, match=r"info\.mat: the boxes of picture 1 are not numbers"):
+        find(DND, folder)
     write_image(info, version, "info", np.zeros((2, 2)))
     with pytest.raises(UserError, match=r"info\.mat: has no info.boundingboxes"):
         find(DND, folder)

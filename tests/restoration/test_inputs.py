@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from dgunet_jax.errors import UserError
-from dgunet_jax.restoration.inputs import Input, find, place
+from dgunet_jax.restoration.inputs import Input, _folds_names, find, place
 
 SIZE = (37, 31)
 
@@ -78,8 +79,60 @@ def test_links_to_folders_are_followed_once():
     Path("elsewhere/back").symlink_to(Path("photos").resolve())
     inputs, failures = find(["photos"], None)
     linked = sorted(str(each.place) for each in inputs if each.path.name == "x.png")
-    assert linked == ["one/x.png", "two/x.png"]
+    assert linked == ["one/x.png"]
     assert not failures
+
+
+@pytest.mark.parametrize("pattern", ["photos", "photos/**", "photos/**/*.png", "**/*.png"])
+def test_loops_of_links_are_walked_once(pattern):
+    before = places(pattern)
+    for name in ("again", "sub/back", "sub/deep/back"):
+        Path("photos", name).symlink_to(Path("photos").resolve())
+    inputs, failures = find([pattern], None)
+    assert {str(each.place): each.meant for each in inputs} == before
+    assert not failures
+
+
+def test_a_real_folder_comes_before_links_to_it():
+    Path("photos/a_link").symlink_to("sub")
+    for argument in ("photos", "photos/**/*", "photos/*/*.png", "photos/*"):
+        assert "sub/a.png" in places(argument)
+        assert "a_link/a.png" not in places(argument)
+
+
+def test_links_that_lead_nowhere_are_told_and_the_rest_is_found():
+    Path("photos/itself").symlink_to("itself")
+    Path("photos/gone").symlink_to("nothing")
+    Path("photos/gone.png").symlink_to("nothing.png")
+    inputs, failures = find(["photos", "photos/itself", "photos/*.png"], None)
+    assert failures == [
+        "photos/gone: cannot be read: No such file or directory",
+        "photos/itself: cannot be read: Too many levels of symbolic links",
+        "photos/itself: cannot be read: Too many levels of symbolic links",
+    ]
+    found = [str(each.place) for each in inputs]
+    assert "a.png" in found
+    assert "gone.png" in found  # reading it tells
+
+
+def test_a_link_to_itself_does_not_end_a_pattern():
+    Path("photos/itself").symlink_to("itself")
+    inputs, failures = find(["photos/*/*.png"], None)
+    assert [str(each.place) for each in inputs] == ["sub/a.png"]
+    assert failures == ["photos/itself: cannot be read: Too many levels of symbolic links"]
+
+
+def test_a_name_that_is_too_long_is_told_and_the_rest_is_found():
+    inputs, failures = find(["x" * 256 + ".png", "photos/a.png"], None)
+    assert failures == [f"{'x' * 256}.png: cannot be read: File name too long"]
+    assert [str(each.path) for each in inputs] == ["photos/a.png"]
+
+
+def test_pipes_are_told_and_not_waited_for():
+    os.mkfifo("photos/pipe.png")
+    inputs, failures = find(["photos"], None)
+    assert failures == ["photos/pipe.png: neither a file nor a folder"]
+    assert len(inputs) == 5
 
 
 def test_a_folder_that_cannot_be_read_is_told_and_the_rest_is_found(monkeypatch):
@@ -92,9 +145,24 @@ def test_a_folder_that_cannot_be_read_is_told_and_the_rest_is_found(monkeypatch)
         return original(path)
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
-    inputs, failures = find(["photos"], None)
-    assert "photos/a.png" in {str(each.path) for each in inputs}
-    assert failures == ["photos/secret: cannot be read: Permission denied"]
+    for argument in ("photos", "photos/**/*.png"):
+        inputs, failures = find([argument], None)
+        assert "photos/a.png" in {str(each.path) for each in inputs}
+        assert failures == ["photos/secret: cannot be read: Permission denied"]
+
+
+def test_an_argument_in_a_folder_that_may_not_be_entered_is_told(monkeypatch):
+    original = Path.stat
+
+    def stat(path, **options):
+        if "secret" in path.parts:
+            raise PermissionError(13, "Permission denied")
+        return original(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    inputs, failures = find(["secret/a.png", "photos/a.png"], None)
+    assert [str(each.path) for each in inputs] == ["photos/a.png"]
+    assert failures == ["secret/a.png: cannot be read: Permission denied"]
 
 
 def targets(*names, **options):
@@ -140,3 +208,31 @@ def test_an_output_is_never_replaced_by_another():
     inputs = [Input(Path(x), Path("a.png"), SIZE) for x in ("photos/a.png", "other/a.png")]
     with pytest.raises(UserError, match=r"other/a\.png: out/a\.png\.png is an output of"):
         place(inputs, Path("out"))
+
+
+def test_an_input_is_not_replaced_under_another_name():
+    """As on a file system to which photos and PHOTOS are one folder."""
+    Path("PHOTOS").symlink_to("photos")
+    inputs = [Input(Path("photos/a.png"), Path("a.png"), SIZE)]
+    with pytest.raises(UserError, match=r"PHOTOS/a\.png: is an input"):
+        place(inputs, Path("PHOTOS"))
+    Path("photos/itself.png").symlink_to("itself.png")
+    assert place(inputs, Path("out"), kept=[Path("photos/itself.png")])
+
+
+def test_names_that_differ_in_case_are_two_files_unless_the_file_system_folds_them(monkeypatch):
+    names = ["a.png", "A.png", "\u00e9.png", "e\u0301.png", "sub/\u00e9.jpg"]
+    assert len(set(targets(*names))) == 5
+    monkeypatch.setattr("dgunet_jax.restoration.inputs._folds_names", lambda folder: True)
+    assert targets("a.png", "A.jpg", "b.png") == ["out/a.png.png", "out/A.jpg.png", "out/b.png"]
+    for same in (names[:2], names[2:4]):
+        with pytest.raises(UserError, match=r"is an output of .* too"):
+            targets(*same)
+
+
+def test_folding_is_noticed_by_a_folder_under_its_other_name(tmp_path, monkeypatch):
+    assert not _folds_names(Path("out"))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "SUB").symlink_to("sub")
+    assert _folds_names(tmp_path / "sub" / "out")
+    assert not _folds_names(Path("/"))
