@@ -14,6 +14,8 @@ from PIL.BmpImagePlugin import BmpImageFile
 from dgunet_jax.images.picture import Picture
 from dgunet_jax.images.stored import DamagedFile, StoredPicture
 
+_MOST_BYTES = 8  # that a pixel takes, and more than it can
+
 # Of Pillow's modes: what to convert to.
 _DECODED = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
 
@@ -27,7 +29,7 @@ def scan(file: BinaryIO) -> StoredPicture:
 
     def decode() -> NDArray[np.uint8]:
         file.seek(0)
-        image = BmpImageFile(io.BytesIO(file.read()))
+        image = BmpImageFile(io.BytesIO(file.read(_MOST_BYTES * (width + 4) * height + (1 << 20))))
         return np.array(image.convert(mode)).reshape(height, width, len(mode))
 
     stored = StoredPicture(

@@ -4,6 +4,7 @@ Source: CIPA DC-008 (Exif 3.0), 4.6. A block is a small TIFF file without pixels
 """
 
 import io
+import re
 import struct
 from typing import Any, BinaryIO
 
@@ -15,13 +16,15 @@ from dgunet_jax.images.ifd import ByteOrder, Directory
 ORIENTATION = 274
 
 _ORDERS: dict[bytes, ByteOrder] = {b"II*\0": "<", b"MM\0*": ">"}
+_PREFIX = re.compile(rb"(?:Exif\0\0){0,8}")
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([1-8])\s*[\"'<]")
 _DESCRIPTION, _SOFTWARE = 270, 305
 _RESOLUTION = frozenset({282, 283, 296})
 # Make, model, date, artist, host computer, rating (two), copyright, and where more is said.
 _CAMERA = frozenset({271, 272, 306, 315, 316, 18246, 18249, 33432, ifd.EXIF, ifd.GPS})
 
 
-def turned_upright(exif: bytes) -> tuple[int, bytes | None]:
+def turned_upright(exif: bytes, xmp: bytes = b"") -> tuple[int, bytes | None]:
     """Takes the orientation out of an EXIF block.
 
     The thumbnail is taken out as well: it shows the picture before anything was done to it. All
@@ -29,31 +32,38 @@ def turned_upright(exif: bytes) -> tuple[int, bytes | None]:
 
     Args:
       exif: as found in a file, with or without the "Exif" in front.
+      xmp: the file's XMP packet, whose orientation counts where the block has none.
 
     Returns:
-      (orientation, block): what `upright` takes, and the block that goes with the result; 1 and
-      None if it cannot be read.
+      (orientation, block): what `upright` takes, and the block that goes with the result, None if
+      it cannot be read.
     """
-    while exif.startswith(b"Exif\0\0"):
-        exif = exif[6:]
-    order = _ORDERS.get(exif[:4])
+    prefix = _PREFIX.match(exif)
+    block = bytearray(memoryview(exif)[prefix.end() if prefix else 0 :])
+    order = _ORDERS.get(bytes(block[:4]))
+    orientation = _of_xmp(xmp)
     if order is None:
-        return 1, None
-    block = bytearray(exif)
-    orientation = 1
+        return orientation, None
     try:
         (start,) = struct.unpack_from(f"{order}I", block, 4)
         (number,) = struct.unpack_from(f"{order}H", block, start)
         end = start + 2 + 12 * number
         for position in range(start + 2, end, 12):
-            tag, kind, count, value = struct.unpack_from(f"{order}HHIH", block, position)
-            if (tag, kind, count) == (ORIENTATION, ifd.SHORT, 1):
+            tag, kind, count = struct.unpack_from(f"{order}HHI", block, position)
+            if (tag, count) == (ORIENTATION, 1) and kind in (ifd.SHORT, ifd.LONG):
+                letter = "H" if kind == ifd.SHORT else "I"
+                (value,) = struct.unpack_from(order + letter, block, position + 8)
                 orientation = value if 1 <= value <= 8 else 1
-                struct.pack_into(f"{order}H", block, position + 8, 1)
+                struct.pack_into(order + letter, block, position + 8, 1)
         struct.pack_into(f"{order}I", block, end, 0)  # where the thumbnail's directory is
     except struct.error:
-        return 1, None
+        return _of_xmp(xmp), None
     return orientation, bytes(block)
+
+
+def _of_xmp(xmp: bytes) -> int:
+    found = _XMP_ORIENTATION.search(xmp)
+    return int(found[1]) if found else 1
 
 
 def upright(image: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -90,6 +100,13 @@ def of_tiff(file: BinaryIO, offset: int, order: ByteOrder, big: bool) -> bytes |
         return None
     magic = {order: magic for magic, order in _ORDERS.items()}[order]
     return magic + struct.pack(f"{order}I", 8) + ifd.pack_directory(directory, 8, order)
+
+
+def of_remark(remark: str) -> bytes:
+    """Return an EXIF block that says how a picture was made, as its software."""
+    text = remark.encode("ascii") + b"\0"
+    directory = Directory({_SOFTWARE: ifd.Entry(ifd.ASCII, len(text), text)}, {})
+    return b"II*\0" + struct.pack("<I", 8) + ifd.pack_directory(directory, 8, "<")
 
 
 def for_tiff(exif: bytes) -> tuple[ByteOrder, Directory]:

@@ -80,10 +80,9 @@ def _palette(file: BinaryIO, flags: int) -> bytes:
 
 def _blocks(file: BinaryIO) -> bytes:
     """The data blocks up to the empty one, each with its length in front."""
-    blocks = [b""]
-    while blocks[-1] != b"\0":
-        length = _exactly(file, 1)
-        blocks.append(length + _exactly(file, length[0]))
+    blocks = [_exactly(file, 1)]
+    while (length := blocks[-1][-1]) > 0:
+        blocks.append(_exactly(file, length + 1))  # with the length of the next one
     return b"".join(blocks)
 
 

@@ -26,23 +26,28 @@ QUALITY = 95
 LONGEST_EXIF = 65_527  # a segment's length is 16 bits, of which EXIF leaves this
 LARGEST_SIDE = 65_500  # libjpeg's limit
 
+_MOST_BYTES = 8  # that a sample takes, and more than it can
+
 _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a segment
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _APP0, _APP1, _APP2, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
 
 
 def scan(file: BinaryIO) -> StoredPicture:
     """Reads all of a JPEG file in front of its pixels."""
     file.seek(len(START))
-    kept, profile, exif, frame = [START], [], b"", b""
+    kept, profile, exif, xmp, frame = [START], [], [], None, b""
     marker = 0
     while marker != _START_OF_SCAN:
         marker, content = _segment(file)
         if marker in _FRAMES:
             frame = content
         elif marker == _APP1 and content.startswith(b"Exif\0\0"):
-            exif += content[6:]  # a long block continues in the next segment
+            exif.append(content[6:])  # a long block continues in the next segment
+        elif marker == _APP1 and content.startswith(_XMP):
+            xmp = xmp or content[len(_XMP) :]
         elif marker == _APP2 and content.startswith(b"ICC_PROFILE\0"):
             profile.append(content[12:])
         # JFIF's and Adobe's segment say what the channels are.
@@ -62,7 +67,9 @@ def scan(file: BinaryIO) -> StoredPicture:
 
     def decode() -> NDArray[np.uint8]:
         file.seek(pixels_at)
-        image = JpegImageFile(io.BytesIO(b"".join(kept) + file.read()))
+        # Behind the pixels there may be anything, such as a film.
+        most = _MOST_BYTES * height * width * channels + (1 << 20)
+        image = JpegImageFile(io.BytesIO(b"".join([*kept, file.read(most)])))
         if channels == 4:
             return icc.cmyk_to_srgb(image, icc_profile)
         return np.array(image).reshape(height, width, channels)
@@ -74,8 +81,18 @@ def scan(file: BinaryIO) -> StoredPicture:
         channels=min(channels, 3),
         decode=decode,
         icc_profile=icc_profile if channels < 4 else None,
-        exif=exif or None,
+        exif=b"".join(exif) or None,
+        xmp=xmp,
     )
+
+
+def sides(content: bytes) -> tuple[int, int]:
+    """Return the height and width of a JPEG picture that lies within something else."""
+    file, marker, segment = io.BytesIO(content[len(START) :]), 0, b""
+    while marker not in _FRAMES:
+        marker, segment = _segment(file)
+    _, height, width = struct.unpack_from(">BHH", segment)
+    return height, width
 
 
 def encode(picture: Picture) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dgunet_jax.images.bands import bands
 from dgunet_jax.images.picture import Picture
 
 # 0.299, 0.587 and 0.114 in units of 2⁻¹⁴: integers, so that every machine rounds alike.
@@ -24,8 +25,11 @@ def luma(pixels: NDArray[Any]) -> NDArray[Any]:
 
     Source: ITU-R BT.601; with these integer weights as OpenCV computes the Y of YCrCb.
     """
-    wide = pixels.astype(np.int64) @ np.array(_WEIGHTS)
-    return ((wide + (1 << (_SHIFT - 1))) >> _SHIFT).astype(pixels.dtype)[..., None]
+    brightness = np.empty((*pixels.shape[:2], 1), pixels.dtype)
+    for rows in bands(pixels):
+        wide = pixels[rows].astype(np.int64) @ np.array(_WEIGHTS)
+        brightness[rows, :, 0] = (wide + (1 << (_SHIFT - 1))) >> _SHIFT
+    return brightness
 
 
 def grey(picture: Picture) -> Picture:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dgunet_jax.errors import UserError
+from dgunet_jax.images.bands import bands
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,6 +24,8 @@ class Picture:
       file_format: what it was read from: PNG, JPEG, WEBP, BMP, TIFF or GIF.
       colour_chunks: names and contents of what a PNG file says of its colours without a profile
         (gAMA, cHRM, sRGB, cICP); only PNG files have a place for it.
+      remark: what to say in the file of how the pixels were made, in ASCII. PNG files have a place
+        for it, and others but BMP if there is no EXIF block. It is not read.
 
     Raises:
       UserError: the arrays are anything else.
@@ -34,6 +37,7 @@ class Picture:
     exif: bytes | None = None
     file_format: str = "PNG"
     colour_chunks: tuple[tuple[bytes, bytes], ...] = ()
+    remark: str | None = None
 
     def __post_init__(self) -> None:
         dtype, shape = self.pixels.dtype, self.pixels.shape
@@ -63,7 +67,8 @@ class Picture:
 
     def colours(self) -> NDArray[np.float32]:
         """(H, W, 3) in [0, 1]; grey is repeated three times."""
-        colours = self.pixels.astype(np.float32) / np.float32(2**self.bits - 1)
+        colours = self.pixels.astype(np.float32)
+        colours /= np.float32(2**self.bits - 1)
         return np.repeat(colours, 3, axis=2) if colours.shape[2] == 1 else colours
 
     def with_colours(self, colours: ArrayLike) -> "Picture":
@@ -83,9 +88,12 @@ class Picture:
         if values.shape != (height, width, 3):
             raise UserError(f"colours must be {(height, width, 3)}; got {values.shape}")
         _check_finite(values)
-        if channels == 1:
-            values = values.mean(axis=2, dtype=np.float64, keepdims=True)
-        pixels = _rounded(values, 2**self.bits - 1).astype(self.pixels.dtype)
+        pixels = np.empty_like(self.pixels)
+        for rows in bands(values):
+            band = values[rows]
+            if channels == 1:
+                band = band.mean(axis=2, dtype=np.float64, keepdims=True)
+            pixels[rows] = _rounded(band, 2**self.bits - 1)
         return dataclasses.replace(self, pixels=pixels)
 
 
@@ -103,13 +111,16 @@ def to_uint8(image: ArrayLike) -> NDArray[np.uint8]:
     """
     values = np.asarray(image)
     _check_finite(values)
-    return _rounded(values, 255).astype(np.uint8)
+    rounded = np.empty(values.shape, np.uint8)
+    for rows in bands(np.atleast_1d(values)):
+        np.atleast_1d(rounded)[rows] = _rounded(np.atleast_1d(values)[rows], 255)
+    return rounded
 
 
 def _check_finite(image: NDArray[Any]) -> None:
     if image.dtype.kind in "?biuc":
         raise UserError(f"an image to round must be floating point in [0, 1]; got {image.dtype}")
-    bad = np.count_nonzero(~np.isfinite(image))
+    bad = image.size - np.count_nonzero(np.isfinite(image))
     if bad:
         raise UserError(f"an image to round has {bad} values that are NaN or infinite")
 

@@ -32,6 +32,8 @@ _DEPTHS = {
 _COLOURS = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4}  # what they mean; bytes
 _BEST_RATIO = 1032  # of bytes to compressed bytes: no deflate stream has a better one
 _LARGEST_PROFILE = 1 << 24
+_LONGEST_TEXT = 1 << 20
+_EXIF_TEXT, _XMP_TEXT = b"Raw profile type exif", b"XML:com.adobe.xmp"
 
 
 class _Chunk(NamedTuple):
@@ -57,11 +59,15 @@ def scan(file: BinaryIO) -> StoredPicture:
     colours = _colour_chunks(file, first, colour, depth)
 
     def decode() -> NDArray[Any]:
-        contents = [(chunk.name, _content(file, chunk)) for chunk in chunks]
-        pieces = [(name, content) for name, content in contents if name == b"IDAT"]
+        pieces = []
+        for chunk in chunks:
+            content = _content(file, chunk)  # of every chunk: its checksum is verified
+            if chunk.name == b"IDAT":
+                pieces.append((chunk.name, content))
         return decoded([(b"IHDR", header), *colours.items(), *pieces, (b"IEND", b"")])
 
     profile, exif = first.get(b"iCCP"), first.get(b"eXIf")
+    texts = dict(_texts(file, chunks))
     stored = StoredPicture(
         file_format="PNG",
         height=height,
@@ -71,7 +77,8 @@ def scan(file: BinaryIO) -> StoredPicture:
         bits=16 if depth == 16 else 8,
         decode=decode,
         icc_profile=_profile(_content(file, profile)) if profile else None,
-        exif=_content(file, exif) if exif else None,
+        exif=_content(file, exif) if exif else _raw_profile(texts.get(_EXIF_TEXT, b"")),
+        xmp=texts.get(_XMP_TEXT),
         colour_chunks=tuple(
             (name, _content(file, first[name]))
             for name, length in _COLOURS.items()
@@ -79,8 +86,11 @@ def scan(file: BinaryIO) -> StoredPicture:
         ),
     )
     rows = height * (1 + (width * depth * _SAMPLES[colour] + 7) // 8)
-    if rows > _BEST_RATIO * sum(chunk.length for chunk in data):
+    length = sum(chunk.length for chunk in data)
+    if rows > _BEST_RATIO * length:
         raise DamagedFile(f"its image data is too short for {width}×{height} pixels")
+    if length > 2 * rows + (1 << 20):
+        raise DamagedFile(f"its image data is too long for {width}×{height} pixels")
     return stored
 
 
@@ -122,6 +132,8 @@ def encode(picture: Picture) -> bytes:
         extra += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.icc_profile))
     if picture.exif:
         extra += _chunk(b"eXIf", picture.exif)
+    if picture.remark:
+        extra += _chunk(b"tEXt", b"Comment\0" + picture.remark.encode("ascii"))
     return b"".join([content[:start], *extra, content[start:]])
 
 
@@ -191,13 +203,45 @@ def _colour_chunks(
 
 
 def _profile(content: bytes) -> bytes | None:
-    compressed = content.partition(b"\0")[2]
+    return _unpacked(content.partition(b"\0")[2][1:], _LARGEST_PROFILE)
+
+
+def _unpacked(compressed: bytes, most: int) -> bytes | None:
+    """What was compressed; None if it is damaged or longer than `most` bytes."""
     try:
         unpacking = zlib.decompressobj()
-        profile = unpacking.decompress(compressed[1:], _LARGEST_PROFILE)
+        content = unpacking.decompress(compressed, most)
     except zlib.error:
         return None
-    return profile if unpacking.eof else None
+    return content if unpacking.eof else None
+
+
+def _texts(file: BinaryIO, chunks: Iterable[_Chunk]) -> Iterator[tuple[bytes, bytes]]:
+    """Keywords and texts of what tells the orientation where there is no EXIF block."""
+    sought = {_EXIF_TEXT, _XMP_TEXT}  # the first of each
+    for chunk in chunks:
+        if chunk.name not in (b"tEXt", b"zTXt", b"iTXt") or chunk.length > _LONGEST_TEXT:
+            continue
+        keyword, _, rest = _content(file, chunk).partition(b"\0")
+        if keyword not in sought:
+            continue
+        sought.remove(keyword)
+        text: bytes | None = rest
+        if chunk.name == b"zTXt":
+            text = _unpacked(rest[1:], _LONGEST_TEXT)
+        elif chunk.name == b"iTXt":
+            compressed, (*_, text) = rest[:1] == b"\1", rest[2:].split(b"\0", 2)
+            text = _unpacked(text, _LONGEST_TEXT) if compressed else text
+        if text is not None:
+            yield keyword, text
+
+
+def _raw_profile(text: bytes) -> bytes | None:
+    """An EXIF block as ImageMagick writes it: a name, a length, and hexadecimal digits."""
+    try:
+        return bytes.fromhex(b"".join(text.split()[2:]).decode("ascii")) or None
+    except ValueError:
+        return None
 
 
 def _chunk(name: bytes, content: bytes) -> tuple[bytes, bytes, bytes]:

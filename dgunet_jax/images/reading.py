@@ -1,7 +1,6 @@
 """Reading picture files of every format, whatever they are called."""
 
 import dataclasses
-import io
 import stat
 import struct
 from collections.abc import Callable, Iterator
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 
 from dgunet_jax.errors import UserError, reason
 from dgunet_jax.files import PathLike
-from dgunet_jax.images import bmp, exif, gif, icc, jpeg, png, tiff_reading, webp
+from dgunet_jax.images import bmp, exif, gif, icc, jpeg, png, recognising, tiff_reading, webp
+from dgunet_jax.images.metered import Content, MeteredFile
 from dgunet_jax.images.picture import Picture
 from dgunet_jax.images.quiet import quietly
-from dgunet_jax.images.stored import FORMATS, DamagedFile, StoredPicture
+from dgunet_jax.images.stored import NotAPicture, StoredPicture
 
 _SCANNERS: dict[bytes, Callable[[BinaryIO], StoredPicture]] = {
     png.SIGNATURE: png.scan,
@@ -70,7 +70,7 @@ def read_header(path: PathLike | Encoded) -> Header:
       UserError: as `read` does, for all that can be known without decoding.
     """
     with _scanned(path) as stored:
-        orientation, _ = exif.turned_upright(stored.exif or b"")
+        orientation, _ = exif.turned_upright(stored.exif or b"", stored.xmp or b"")
         sides = stored.height, stored.width
         height, width = sides if orientation < 5 else sides[::-1]
         return Header(
@@ -99,7 +99,7 @@ def read(path: PathLike | Encoded) -> Picture:
     expected = (stored.height, stored.width, stored.channels + stored.has_alpha)
     if samples.shape != expected or samples.dtype != f"uint{stored.bits}":
         raise UserError(f"{path}: is damaged: it decodes to {samples.dtype} {samples.shape}")
-    orientation, exif_block = exif.turned_upright(stored.exif or b"")
+    orientation, exif_block = exif.turned_upright(stored.exif or b"", stored.xmp or b"")
     samples = exif.upright(samples, orientation)
     return Picture(
         pixels=samples[..., : stored.channels].copy(),
@@ -139,10 +139,12 @@ def _scanned(path: PathLike | Encoded) -> Iterator[StoredPicture]:
     try:
         with _opened(path) as file, quietly():
             yield _scan(file)
+    except NotAPicture as error:
+        raise NotAPicture(f"{path}: {error}") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from error.__cause__
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise NotAPicture(f"{path}: no such file") from None
     except MemoryError as error:
         raise UserError(f"{path}: is too large a picture for this machine's memory") from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, struct.error) as error:
@@ -152,24 +154,24 @@ def _scanned(path: PathLike | Encoded) -> Iterator[StoredPicture]:
         raise UserError(f"{path}: cannot read the picture: {reason(error)}") from error
 
 
-def _opened(path: PathLike | Encoded) -> BinaryIO:
+def _opened(path: PathLike | Encoded) -> MeteredFile:
     if isinstance(path, Encoded):
-        return io.BytesIO(path.content)
+        return MeteredFile(Content(path.content))
     mode = Path(path).stat().st_mode
     if stat.S_ISDIR(mode):
         raise UserError("is a folder, not a picture")
     if not stat.S_ISREG(mode):
-        raise UserError("is not a file that holds a picture")  # opening a pipe may wait forever
-    return Path(path).open("rb")
+        raise NotAPicture("is not a file that holds a picture")  # opening a pipe may wait forever
+    return MeteredFile(Path(path).open("rb", buffering=0))
 
 
 def _scan(file: BinaryIO) -> StoredPicture:
-    start = file.read(16)
+    start = file.read(recognising.BEGINNING)
     if not start:
-        raise DamagedFile("it is empty")
+        raise NotAPicture("is damaged: it is empty")
     if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
         return webp.scan(file)
     for signature, scan in _SCANNERS.items():
         if start.startswith(signature):
             return scan(file)
-    raise UserError(f"not a picture, or damaged (formats read: {', '.join(FORMATS)})")
+    raise recognising.refusal(start)

@@ -24,6 +24,18 @@ ENDINGS = {
 }
 
 
+# Endings of picture formats that are not read.
+OTHER_ENDINGS = {
+    *(".arw", ".avif", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),
+    *(".exr", ".hdr", ".heic", ".heif", ".j2k", ".jp2", ".jpx", ".jxl", ".jxr", ".psd", ".qoi"),
+    *(".pam", ".pbm", ".pfm", ".pgm", ".pnm", ".ppm"),
+}
+
+
+class NotAPicture(UserError):
+    """A file that nothing in it says to be a picture."""
+
+
 class DamagedFile(UserError):
     """A file that contradicts its own format; the message says where."""
 
@@ -43,7 +55,7 @@ class StoredPicture:
         called while the file is open; raises anything on a damaged file.
       has_alpha: whether there is an alpha channel.
       bits: per channel of what `decode` returns, 8 or 16.
-      icc_profile, exif: as they are in the file, unchecked.
+      icc_profile, exif, xmp: as they are in the file, unchecked.
       colour_chunks: see `picture.Picture`.
 
     Raises:
@@ -59,6 +71,7 @@ class StoredPicture:
     bits: int = 8
     icc_profile: bytes | None = None
     exif: bytes | None = None
+    xmp: bytes | None = None
     colour_chunks: tuple[tuple[bytes, bytes], ...] = ()
 
     def __post_init__(self) -> None:

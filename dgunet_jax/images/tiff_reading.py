@@ -3,7 +3,10 @@
 Source: TIFF 6.0 (Adobe, 1992), and supplement 2 (2002) for deflate and JPEG.
 """
 
+import io
 import math
+import re
+import struct
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -11,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dgunet_jax.errors import UserError
-from dgunet_jax.images import exif, icc
+from dgunet_jax.images import exif, icc, ifd, jpeg, webp
+from dgunet_jax.images.bands import bands
+from dgunet_jax.images.ifd import ByteOrder
 from dgunet_jax.images.stored import DamagedFile, StoredPicture, check_single
 from dgunet_jax.wording import either
 
@@ -36,6 +41,7 @@ _NAMES = {
     _CMYK: "CMYK",
     _YCBCR: "YCbCr",
 }
+_LARGE_TILE = 1 << 20  # pixels; even small pictures may be stored in tiles of so many
 _NONE, _LZW, _JPEG, _DEFLATE, _PACKBITS = 1, 5, 7, 8, 32773
 _CCITT, _OLD_DEFLATE, _LZMA, _ZSTD, _WEBP = (2, 3, 4), 32946, 34925, 50000, 50001
 _COMPRESSIONS = {
@@ -44,6 +50,11 @@ _COMPRESSIONS = {
 _PREMULTIPLIED, _STRAIGHT = 1, 2  # kinds of alpha
 _REDUCED, _MASK = 1, 4  # flags of a further picture in the file
 _UNSIGNED, _HORIZONTAL_DIFFERENCES = 1, 2
+_LISTS = (273, 279, 324, 325)  # offsets and lengths of strips and of tiles
+_MOST_PIECES = 1 << 20
+_UIC_PLANES = 33629  # MetaMorph's
+_LONGEST_TEXT = 1 << 16  # of a description, as far as it is looked at
+_XMP = 700
 _COLOUR_MAP, _INK_SET, _COEFFICIENTS, _REFERENCE, _ICC_PROFILE = 320, 332, 529, 532, 34675
 
 
@@ -51,6 +62,7 @@ def scan(file: BinaryIO) -> StoredPicture:
     """Reads all of a TIFF file but its pixels."""
     from tifffile import TiffFile
 
+    _check_lists(file)
     file.seek(0)
     tiff = TiffFile(file)
     page = tiff.pages.first
@@ -72,7 +84,23 @@ def scan(file: BinaryIO) -> StoredPicture:
         bits=max(8, depth),
         icc_profile=_profile(page) if page.photometric != _CMYK else None,
         exif=exif.of_tiff(file, page.offset, tiff.byteorder, tiff.is_bigtiff),
+        xmp=xmp if isinstance(xmp := page.tags.valueof(_XMP), bytes) else None,
     )
+
+
+def _check_lists(file: BinaryIO) -> None:
+    """Raises a UserError if the file lists more pieces of its pixels than any picture has.
+
+    They would become Python's integers, many times as large as they are in the file.
+    """
+    file.seek(0)
+    start = file.read(16)
+    order: ByteOrder = "<" if start.startswith(b"II") else ">"
+    big = b"+" in start[2:4]
+    (offset,) = struct.unpack_from(order + ("Q" if big else "I"), start, 8 if big else 4)
+    for tag, _, count, _ in ifd.table(file, min(offset, 1 << 62), order, big):
+        if tag in _LISTS and count > _MOST_PIECES:
+            raise DamagedFile(f"it lists {count} pieces of its pixels")
 
 
 def _check_pages(tiff: "TiffFile", page: "TiffPage") -> None:
@@ -83,6 +111,31 @@ def _check_pages(tiff: "TiffFile", page: "TiffPage") -> None:
     flags = (tiff.pages[index].aspage().subfiletype for index in range(1, number))
     check_single(1 + sum(not kind & _REDUCED or bool(kind & _MASK) for kind in flags))
     check_single(page.imagedepth)
+    check_single(_described(page))
+
+
+def _described(page: "TiffPage") -> int:
+    """How many pictures the only directory of a file is said to stand for.
+
+    Microscopes' programs write stacks of which only the first picture has a directory; in an
+    OME-TIFF file it may also be that the others lie in files beside it.
+    """
+    numbers = [1]
+    if (text := page.imagej_description) is not None:
+        numbers += map(int, re.findall(r"^images=(\d{1,9})", text[:_LONGEST_TEXT], re.M))
+    if (text := page.shaped_description) is not None:
+        text = text[:_LONGEST_TEXT]
+        shape = re.match(r"shape=\(([\d, ]*)\)|.*?\"shape\": *\[([\d, ]*)\]", text)
+        sides = re.findall(r"\d{1,9}", (shape[1] or shape[2] or "") if shape else "")
+        numbers.append(math.prod(map(int, sides[:16])) // max(1, math.prod(page.shape)))
+    if page.is_ome:
+        text = page.description[:_LONGEST_TEXT]
+        stated = dict(reversed(re.findall(r"\bSize([ZTC])=[\"'](\d{1,9})[\"']", text)))
+        depth, times, channels = (int(stated.get(axis, 1)) for axis in "ZTC")
+        numbers.append(depth * times * -(-channels // page.samplesperpixel))
+    if _UIC_PLANES in page.tags:
+        numbers.append(page.tags[_UIC_PLANES].count)
+    return max(numbers)
 
 
 def _check_kind(page: "TiffPage") -> None:
@@ -167,7 +220,27 @@ def _piece(page: "TiffPage") -> tuple[int, int]:
         sides = page.rowsperstrip, page.imagewidth
     if not all(isinstance(side, int) and side > 0 for side in sides):
         raise DamagedFile("it does not say the size of the pieces of its pixels")
-    return sides
+    tall, wide = sides
+    if not page.is_tiled:
+        tall = min(tall, page.imagelength)
+    if tall * wide > 4 * page.imagelength * page.imagewidth + _LARGE_TILE:
+        raise DamagedFile(f"its tiles of {wide}×{tall} pixels are larger than the picture")
+    return tall, wide
+
+
+def _check_sides(page: "TiffPage", content: bytes, index: int, tall: int, wide: int) -> None:
+    """Raises a UserError if a piece that tells its own size is much larger than the file says."""
+    if page.compression == _JPEG:
+        height, width = jpeg.sides(content)
+    elif page.compression == _WEBP:
+        stored = webp.scan(io.BytesIO(content))
+        height, width = stored.height, stored.width
+    else:
+        return
+    if height * width > 2 * tall * wide + _LARGE_TILE:
+        raise DamagedFile(
+            f"piece {index} of its pixels has {width}×{height} of them instead of {wide}×{tall}"
+        )
 
 
 def _samples(page: "TiffPage", file: BinaryIO) -> NDArray[Any]:
@@ -184,6 +257,7 @@ def _samples(page: "TiffPage", file: BinaryIO) -> NDArray[Any]:
         content = file.read(length)
         if not content or (len(content) < length and page.compression != _NONE):
             raise DamagedFile(f"piece {index} of its pixels is missing")
+        _check_sides(page, content, index, tall, wide)
         piece, (plane, _, top, left, _), _ = page.decode(content, index, jpegtables=page.jpegtables)
         assert piece is not None  # it is only where there is no content
         space = samples[plane, top : top + piece.shape[1], left : left + piece.shape[2]]
@@ -218,5 +292,8 @@ def _image(mode: str, samples: NDArray[np.uint8]) -> Image.Image:
 def _divided(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     """Colours that alpha was multiplied into, without it; black where alpha is zero."""
     peak = np.iinfo(colours.dtype).max
-    scaled = colours.astype(np.float64) * peak / np.maximum(alpha, 1)
-    return np.rint(np.minimum(scaled, peak) * (alpha > 0)).astype(colours.dtype)
+    divided = np.empty_like(colours)
+    for rows in bands(colours):
+        scaled = colours[rows].astype(np.float64) * peak / np.maximum(alpha[rows], 1)
+        divided[rows] = np.rint(np.minimum(scaled, peak) * (alpha[rows] > 0))
+    return divided

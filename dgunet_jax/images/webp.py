@@ -18,13 +18,15 @@ from dgunet_jax.images.stored import DamagedFile, StoredPicture, check_single
 LARGEST_SIDE = 16_383
 
 _ALPHA, _ANIMATION = 0x10, 0x02  # flags in an extended file's header
-_METADATA = (b"VP8X", b"ICCP", b"EXIF")
+_METADATA = (b"VP8X", b"ICCP", b"EXIF", b"XMP ")
+_PIXELS = (b"VP8X", b"ALPH", b"VP8 ", b"VP8L")
 _BITSTREAM_HEADER = 10
 
 
 def scan(file: BinaryIO) -> StoredPicture:
     """Reads all of a WebP file but its pixels."""
-    chunks = _chunks(file)
+    places = _chunks(file)
+    chunks = [(name, _content(file, name, at, length)) for name, at, length in places]
     first = dict(reversed(chunks))
     extended, lossy, lossless = (first.get(name, b"") for name in (b"VP8X", b"VP8 ", b"VP8L"))
     flags = 0
@@ -45,8 +47,17 @@ def scan(file: BinaryIO) -> StoredPicture:
     has_alpha = bool(flags & _ALPHA) or b"ALPH" in first or bool(packed >> 28 & 1)
 
     def decode() -> NDArray[np.uint8]:
-        file.seek(0)
-        image = WebPImageFile(io.BytesIO(file.read()))
+        parts = [b""]
+        for name, at, length in places:
+            if name in _PIXELS:
+                content = _content(file, name, at, length, whole=True)
+                parts += [
+                    struct.pack("<4sI", name, len(content)),
+                    content,
+                    b"\0" * (len(content) % 2),
+                ]
+        parts[0] = b"RIFF%sWEBP" % struct.pack("<I", 4 + sum(map(len, parts)))
+        image = WebPImageFile(io.BytesIO(b"".join(parts)))
         return np.array(image.convert("RGBA" if has_alpha else "RGB"))
 
     return StoredPicture(
@@ -58,6 +69,7 @@ def scan(file: BinaryIO) -> StoredPicture:
         has_alpha=has_alpha,
         icc_profile=first.get(b"ICCP"),
         exif=first.get(b"EXIF"),
+        xmp=first.get(b"XMP "),
     )
 
 
@@ -79,8 +91,8 @@ def encode(picture: Picture) -> bytes:
     return file.getvalue()
 
 
-def _chunks(file: BinaryIO) -> list[tuple[bytes, bytes]]:
-    """Names of the chunks with their contents, of other than metadata only the beginning."""
+def _chunks(file: BinaryIO) -> list[tuple[bytes, int, int]]:
+    """Names of the chunks, and where their contents begin and how long they are."""
     end = file.seek(0, 2)
     file.seek(4)
     stated = int.from_bytes(file.read(4), "little") + 8
@@ -93,6 +105,13 @@ def _chunks(file: BinaryIO) -> list[tuple[bytes, bytes]]:
         name, length = struct.unpack("<4sI", file.read(8))
         if position + 8 + length > stated:
             raise DamagedFile("it is truncated")
-        chunks.append((name, file.read(length if name in _METADATA else _BITSTREAM_HEADER)))
+        chunks.append((name, position + 8, length))
         position += 8 + length + length % 2
     return chunks
+
+
+def _content(file: BinaryIO, name: bytes, position: int, length: int, whole: bool = False) -> bytes:
+    """The content of a chunk, of other than metadata only the beginning unless it is wanted."""
+    file.seek(position)
+    whole = whole or name in _METADATA
+    return file.read(length if whole else min(length, _BITSTREAM_HEADER))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dgunet_jax.errors import UserError, reason
 from dgunet_jax.files import PathLike, replacing
-from dgunet_jax.images import bmp, jpeg, png, tiff_writing, webp
+from dgunet_jax.images import bmp, exif, jpeg, png, tiff_writing, webp
 from dgunet_jax.images.picture import Picture
 
 
@@ -52,7 +52,10 @@ def write(path: PathLike, picture: Picture) -> None:
     path = Path(path)
     try:
         check_writable(path.suffix, picture)
-        content = _FORMATS[path.suffix.lower()].encode(picture)
+        form = _FORMATS[path.suffix.lower()]
+        if picture.remark and picture.exif is None and form is not _PNG:
+            picture = dataclasses.replace(picture, exif=exif.of_remark(picture.remark))
+        content = form.encode(picture)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error.__cause__
     try:
@@ -73,7 +76,7 @@ def check_writable(suffix: str, picture: Picture) -> None:
     form = _FORMATS.get(suffix.lower())
     if form is None:
         raise UserError(f"pictures are written as {', '.join(_FORMATS)}; not as {suffix!r}")
-    name, exif = form.name, picture.exif or b""
+    name, block = form.name, picture.exif or b""
     if picture.bits > 8 and not form.holds_16_bits:
         raise UserError(f"{name} files hold 8 bits per channel, the picture has {picture.bits}")
     if picture.alpha is not None and not form.holds_alpha:
@@ -81,7 +84,7 @@ def check_writable(suffix: str, picture: Picture) -> None:
     if max(picture.pixels.shape) > form.largest_side:
         height, width, _ = picture.pixels.shape
         raise UserError(f"{name} files reach to {form.largest_side} pixels, not {width}×{height}")
-    if len(exif) > form.longest_exif:
+    if len(block) > form.longest_exif:
         raise UserError(
-            f"{name} files hold {form.longest_exif} bytes of EXIF, the picture has {len(exif)}"
+            f"{name} files hold {form.longest_exif} bytes of EXIF, the picture has {len(block)}"
         )

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import re
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import jax
 import PIL.Image
 from jax.sharding import AxisType, Mesh
 
-from dgunet_jax.checkpoints import load
+from dgunet_jax.checkpoints import read_aloud
 from dgunet_jax.compilation import use_cache
 from dgunet_jax.errors import UserError
 from dgunet_jax.files import check_folder
@@ -19,6 +18,7 @@ from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.restoration.files import restore_files, sort_out
 from dgunet_jax.restoration.inputs import find, place
 from dgunet_jax.restoration.restorer import Restorer
+from dgunet_jax.terminal import say
 
 _ENDINGS = {"jpeg": ".jpg", "tiff": ".tif", "same": None}
 
@@ -65,13 +65,14 @@ def _restore(options: argparse.Namespace) -> int:
         kept=[each.path for each in found],
     )
     for path in others:
-        print(f"left out, not a picture: {path}", file=sys.stderr)
+        say(f"left out, not a picture: {path}")
     if options.skip_existing:
         waiting = [job for job in jobs if not all(target.exists() for target in job.targets)]
-        print(f"{len(jobs) - len(waiting)} exist already", file=sys.stderr)
+        say(f"{len(jobs) - len(waiting)} exist already")
         jobs = waiting
     if jobs:
-        model, variables = load(options.checkpoint, options.num_stages)
+        read = read_aloud(options.checkpoint, options.num_stages, options.weights)
+        model, variables = read.model, read.variables
         _check_task(options, model.config)
         restorer = Restorer(
             model,
@@ -82,11 +83,14 @@ def _restore(options: argparse.Namespace) -> int:
             dtype=options.dtype,
             memory=memory,
         )
-        outcome = restore_files(restorer, jobs)
+        remark = None
+        if read.stages_assumed:
+            remark = f"dgunet_jax: restored with {model.config.num_stages} stages, which is assumed"
+        outcome = restore_files(restorer, jobs, remark)
         failures += outcome.failures
-        print(outcome.summary(), file=sys.stderr)
+        say(outcome.summary())
     for failure in failures:
-        print(f"error: {failure}", file=sys.stderr)
+        say(f"error: {failure}")
     return 2 if failures else 0
 
 
@@ -112,7 +116,7 @@ def _check_task(options: argparse.Namespace, config: DGUNetConfig) -> None:
 def parse_tile(text: str | None) -> Any:
     if text is None or text == "auto":
         return text
-    if not text.isdecimal():
+    if not re.fullmatch(r"\d{1,9}", text):
         raise UserError(f"--tile {text}: must be a number of pixels or auto")
     return int(text)
 
@@ -134,7 +138,7 @@ def parse_mesh(text: str | None) -> Mesh | None:
 def parse_bytes(text: str | None) -> int | None:
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text.strip().upper())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)([KMGT]?)B?", text.strip().upper())
     if match is None or not float(match[1]):
         raise UserError(f"--memory {text}: must be a size such as 6G or 500M")
     return int(float(match[1]) * 1000 ** " KMGT".index(match[2] or " "))

@@ -26,6 +26,17 @@ def bytes_per_pixel(config: DGUNetConfig, divided: bool = False) -> float:
     return _FLOAT * (features + (config.num_stages + 3) * config.channels)
 
 
+def held_per_pixel(kept: int = 1, side_by_side: int = 1) -> int:
+    """Return the bytes one pixel of a picture takes outside of the network.
+
+    An upper bound of all formats, 16 bits and transparency included: while the picture is read (40,
+    with what decoders need), while it is restored (the picture, padded copies in float32, tiles'
+    weights; 24 for each estimate that is `kept`), or while it is written (36 for each image that is
+    written `side_by_side`, the compressed file included).
+    """
+    return max(40 + 24 * kept, 8 + 12 * kept + 36 * side_by_side)
+
+
 def free_memory(device: Any) -> int | None:
     """Bytes that the device can still give, or None where nobody tells.
 

@@ -1,9 +1,8 @@
 """The options of `dgunet restore` and `dgunet sense`."""
 
 import argparse
-from pathlib import Path
 
-from dgunet_jax.options import add_checkpoint, add_computation, add_num_stages
+from dgunet_jax.options import add_checkpoint, add_computation, add_reading, path
 
 
 def add_restoring(restore: argparse.ArgumentParser) -> None:
@@ -12,10 +11,11 @@ def add_restoring(restore: argparse.ArgumentParser) -> None:
         "inputs",
         metavar="INPUT",
         nargs="+",
+        type=lambda text: str(path(text)),
         help="pictures, folders and quoted patterns (**/*.png)",
     )
-    restore.add_argument("--output", metavar="DIR", type=Path, required=True)
-    add_num_stages(restore)
+    restore.add_argument("--output", metavar="DIR", type=path, required=True)
+    add_reading(restore)
     files = restore.add_argument_group("files")
     files.add_argument(
         "--format",

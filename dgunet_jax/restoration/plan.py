@@ -36,6 +36,8 @@ class Plan:
       tiles: what is restored at a time, boxes of the padded picture; a single one is all of it, and
         exact.
       bytes: estimated memory on each device while a tile is restored.
+      held: estimated memory the picture takes beside that, from when it is read until it is
+        written.
     """
 
     pad: Size
@@ -43,6 +45,7 @@ class Plan:
     transposed: bool
     tiles: tuple[Box, ...]
     bytes: int
+    held: int
 
 
 def padded(size: Size, rows: int, columns: int) -> Size:

@@ -2,13 +2,14 @@
 
 import collections
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Literal, Protocol, TypeVar
 
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.restoration.memory import bytes_per_pixel
+from dgunet_jax.restoration.memory import bytes_per_pixel, held_per_pixel
 from dgunet_jax.restoration.orientation import can_lie
 from dgunet_jax.restoration.plan import Plan, Size, choose_buckets, holds, padded, pixels
 from dgunet_jax.restoration.tiles import Box, cover
@@ -69,6 +70,7 @@ class Planner:
       config: the network.
       parameter_bytes: size of its parameters.
       memory: bytes that may be used on each device; None: no limit.
+      host: bytes for pictures, where devices have memory of their own; None: they share theirs.
       tile: side of tiles in pixels, "auto" or None; see `Restorer`.
       rows: devices among which the rows of an image are divided.
       columns: devices among which the images of a batch are divided.
@@ -76,6 +78,7 @@ class Planner:
       most_in_batch: images to compute at a time if there are enough.
       most_batch_pixels: pixels to compute at a time, unless one image has more.
       most_at_once: batches to compute at the same time.
+      exact: whether what is computed at a time must fill its array.
 
     Raises:
       UserError: `tile` makes no sense.
@@ -91,6 +94,8 @@ class Planner:
     most_in_batch: int = 1
     most_batch_pixels: int | None = None
     most_at_once: int = 1
+    exact: bool = False
+    host: float | None = None
 
     def __post_init__(self):
         multiple = self.config.multiple
@@ -112,19 +117,20 @@ class Planner:
         """What heights and widths of compiled arrays are multiples of."""
         return self.config.multiple * self.rows, self.config.multiple
 
-    def plan(self, size: Size, buckets: Iterable[Size] = ()) -> Plan:
+    def plan(self, size: Size, buckets: Iterable[Size] = (), held: int = held_per_pixel()) -> Plan:
         """How a picture of `size` is restored.
 
         Args:
           buckets: sizes of compiled arrays to choose from; where none holds the picture, or each of
             its tiles, it gets one of its own.
+          held: bytes a pixel takes outside of the network.
 
         Raises:
           TooLarge: it does not fit into memory, nor do the tiles asked for.
         """
         multiple = self.config.multiple
         whole = padded(size, multiple, multiple)
-        boxes = self._divide(size, whole)
+        boxes = self._divide(size, whole, held * pixels(size))
         own = self.bucket(boxes[0])
         plan = Plan(
             pad=(whole[0] - size[0], whole[1] - size[1]),
@@ -132,23 +138,30 @@ class Planner:
             transposed=can_lie(self.config) and boxes[0].height < boxes[0].width,
             tiles=boxes,
             bytes=self.estimate(own),
+            held=held * pixels(size),
         )
         return self.moved(plan, buckets)
 
     def moved(self, plan: Plan, buckets: Iterable[Size]) -> Plan:
         """The plan in the smallest of the buckets that hold what its own does, if any does."""
-        holding = (b for b in buckets if holds(b, plan.bucket) and self.fits(b))
+        if self.exact:
+            return plan
+        holding = (b for b in buckets if holds(b, plan.bucket) and self.fits(b, held=plan.held))
         bucket = min(holding, key=pixels, default=plan.bucket)
         return dataclasses.replace(plan, bucket=bucket, bytes=self.estimate(bucket))
 
-    def schedule(self, sizes: Iterable[Size]) -> Schedule:
-        """A few compiled shapes for pictures of `sizes`, and their plans; some may be too large."""
+    def schedule(self, sizes: Iterable[Size], held: int = held_per_pixel()) -> Schedule:
+        """A few compiled shapes for pictures of `sizes`, and their plans; some may be too large.
+
+        Args:
+          held: bytes a pixel takes outside of the network.
+        """
         numbers = collections.Counter(sizes)
         plans: dict[Size, Plan] = {}
         too_large: dict[Size, str] = {}
         for size in numbers:
             try:
-                plans[size] = self.plan(size)
+                plans[size] = self.plan(size, held=held)
             except TooLarge as error:
                 too_large[size] = str(error)
         parts = {
@@ -161,10 +174,20 @@ class Planner:
                 counts[plan.bucket] += parts[size]
             return counts
 
-        buckets = choose_buckets(served(), MOST_BUCKETS, self.fits)
+        if self.exact:
+            buckets = tuple(sorted(served(), key=lambda bucket: (pixels(bucket), bucket)))
+        else:
+            largest = max((plan.held for plan in plans.values()), default=0)
+            fits = functools.partial(self.fits, held=largest)
+            buckets = choose_buckets(served(), MOST_BUCKETS, fits)
         plans = {size: self.moved(plan, buckets) for size, plan in plans.items()}
         counts = served()
-        batches = {bucket: self.batch(bucket, counts[bucket]) for bucket in buckets}
+        # Near the limit a picture may stay out of the bucket that was meant for it.
+        buckets = sorted(counts, key=lambda bucket: (pixels(bucket), bucket))
+        largest = collections.Counter[Size]()
+        for plan in plans.values():
+            largest[plan.bucket] = max(largest[plan.bucket], plan.held)
+        batches = {b: self.batch(b, counts[b], largest[b]) for b in buckets}
         needed = sum(
             parts[size] * pixels((plan.tiles[0].height, plan.tiles[0].width))
             for size, plan in plans.items()
@@ -185,7 +208,7 @@ class Planner:
             size = max(size), max(size)
         return padded(size, *self.multiples)
 
-    def batch(self, bucket: Size, count: int) -> int:
+    def batch(self, bucket: Size, count: int, held: int = 0) -> int:
         """How many of `count` images to compute at a time: such that the last batch is nearly full.
 
         A multiple of the devices among which they are divided.
@@ -194,15 +217,27 @@ class Planner:
         if self.most_batch_pixels is not None:
             most = min(most, self.most_batch_pixels // pixels(bucket))
         most = max(1, most // self.columns)
-        while most > 1 and not self.fits(bucket, most * self.columns):
+        while most > 1 and not self.fits(bucket, most * self.columns, held):
             most -= 1
         rounds = -(-count // (most * self.columns))
         return -(-count // (rounds * self.columns)) * self.columns
 
-    def at_once(self, bucket: Size, batch: int) -> int:
+    def at_once(self, bucket: Size, batch: int, held: int = 0) -> int:
         """How many batches of a bucket to compute at the same time: as many as fit."""
         counts = range(self.most_at_once, 1, -1)
-        return next((n for n in counts if self.fits(bucket, n * batch)), 1)
+        return next((n for n in counts if self.fits(bucket, n * batch, held)), 1)
+
+    def room(self, bucket: Size, batch: int, held: int) -> float:
+        """Bytes for all pictures that are in memory while batches of a bucket are computed.
+
+        At least `held`, where that belongs to a plan that fits.
+        """
+        if self.host is not None:
+            return self.host
+        if self.memory is None:
+            return math.inf
+        computed = self.estimate(bucket, batch * self.at_once(bucket, batch, held))
+        return max(held, (self.memory - computed) * self.rows * self.columns)
 
     def estimate(self, bucket: Size, batch: int = 1) -> int:
         """Bytes on each device while `batch` images of the size of `bucket` are restored."""
@@ -210,53 +245,78 @@ class Planner:
         # The parameters twice: a loop over stages with weights of their own copies them.
         return math.ceil(share * self._per_pixel) + 2 * self.parameter_bytes
 
-    def fits(self, bucket: Size, batch: int = 1) -> bool:
-        return self.memory is None or self.estimate(bucket, batch) <= self.memory
+    def fits(self, bucket: Size, batch: int = 1, held: int = 0) -> bool:
+        """Whether `batch` images of the size of `bucket` fit beside a picture of `held` bytes."""
+        return (
+            self.memory is None or self.estimate(bucket, batch) + self._share(held) <= self.memory
+        )
 
-    def _divide(self, size: Size, whole: Size) -> tuple[Box, ...]:
+    def _share(self, held: float) -> int:
+        """What a picture takes of each device's memory outside of the network."""
+        return 0 if self.host is not None else math.ceil(held / (self.rows * self.columns))
+
+    def _divide(self, size: Size, whole: Size, held: int) -> tuple[Box, ...]:
         """The boxes in which a picture is restored."""
+        if self.host is not None and held > self.host:
+            raise TooLarge(
+                f"{size[1]}×{size[0]} pixels need about {_gigabytes(held)} of the host's memory,"
+                f" {_gigabytes(self.host)} may be used"
+            )
         multiple = self.config.multiple
         boxes = (Box(0, 0, *whole),)
-        if self.tile == "auto" and not self.fits(self.bucket(boxes[0])):
-            tile = self._largest_square()
+        if self.tile == "auto" and not self.fits(self.bucket(boxes[0]), held=held):
+            tile = self._largest_square(self._share(held))
             if tile < LEAST_TILE:
-                raise TooLarge(self._too_large(size))
+                raise TooLarge(self._too_large(size, held))
         else:
             tile = self.tile if isinstance(self.tile, int) else max(whole)
         boxes = cover(whole, tile, -(-tile // 8 // multiple) * multiple, multiple)
-        if not self.fits(self.bucket(boxes[0])):
-            raise TooLarge(self._too_large(size))
+        if not self.fits(self.bucket(boxes[0]), held=held):
+            raise TooLarge(self._too_large(size, held))
         return boxes
 
-    def _largest_square(self) -> int:
-        """Side of the largest square array that fits."""
+    def _largest_square(self, taken: int = 0, held: float = 0) -> int:
+        """Side of the largest square array that fits.
+
+        Args:
+          taken: bytes on each device that something else has.
+          held: bytes on each device that a pixel takes outside of the network.
+        """
         assert self.memory is not None
-        room = max(0, self.memory - 2 * self.parameter_bytes)
-        side = math.isqrt(int(room / self._per_pixel * self.rows))
+        room = max(0, self.memory - 2 * self.parameter_bytes - taken)
+        side = math.isqrt(int(room / (self._per_pixel / self.rows + held)))
         return side // self.multiples[0] * self.multiples[0]
 
-    def _too_large(self, size: Size) -> str:
+    def _too_large(self, size: Size, held: int) -> str:
         assert self.memory is not None
-        multiple = self.config.multiple
-        needed = self.estimate(self.bucket(Box(0, 0, *padded(size, multiple, multiple))))
+        multiple, share = self.config.multiple, self._share(held)
+        tile, per_pixel = self._largest_square(share), share / pixels(size)
+        least = self.bucket(Box(0, 0, LEAST_TILE, LEAST_TILE))
+        in_tiles = self.tile is not None and tile < LEAST_TILE
+        if in_tiles:
+            needed = self.estimate(least)
+            most = int((self.memory - needed) / per_pixel) if per_pixel else 0
+        else:
+            needed = self.estimate(self.bucket(Box(0, 0, *padded(size, multiple, multiple))))
+            most = self._largest_square(held=per_pixel) ** 2
         what = (
-            f"{size[1]}×{size[0]} pixels need about {_gigabytes(needed)} of memory"
-            f"{' on each device' if self.rows > 1 else ''}, {_gigabytes(self.memory)} may be used"
+            f"{size[1]}×{size[0]} pixels need about {_gigabytes(needed + share)} of memory"
+            f"{' on each device' if self.rows > 1 else ''}"
+            f"{f', even in tiles of {LEAST_TILE}' if in_tiles else ''},"
+            f" {_gigabytes(self.memory)} may be used"
         )
-        tile = self._largest_square()
-        if tile < LEAST_TILE:
+        if most < LEAST_TILE**2:
             return f"{what}; not even {LEAST_TILE}×{LEAST_TILE} pixels fit"
-        scale = tile / math.sqrt(pixels(size))
+        scale = math.sqrt(most / pixels(size))
         height, width = (
             max(1, math.floor(side * scale / step)) * step
             for side, step in zip(size, self.multiples, strict=True)
         )
-        largest = f"{width}×{height}"
-        return (
-            f"{what}; up to {largest} fit, or tiles of {tile} (approximate: --tile auto), or more"
-            " devices (--mesh height=N)"
-        )
+        advice = f"{what}; up to {width}×{height} fit"
+        if tile >= LEAST_TILE:
+            advice += f", or tiles of {tile} (approximate: --tile auto)"
+        return advice if in_tiles else f"{advice}, or more devices (--mesh height=N)"
 
 
-def _gigabytes(number: int) -> str:
+def _gigabytes(number: float) -> str:
     return f"{number / 1e9:.2f} GB" if number < 1e10 else f"{number / 1e9:.0f} GB"

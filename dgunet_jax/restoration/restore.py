@@ -46,7 +46,8 @@ def restore(model, variables, images):
       folder a dict from the paths of its pictures, in the order of their names.
 
     Raises:
-      UserError: an array of another shape or dtype; a file that cannot be read; a picture that does
+      UserError: an array of another shape or dtype, with values that are not finite or cannot be
+        those of an image in [0, 1]; a file that cannot be read; a picture that does
         not fit into memory.
     """
     restorer = Restorer(model, variables)
@@ -73,6 +74,7 @@ def _pixels(image: Any) -> NDArray[np.floating]:
 def _restore_all(restorer: Restorer, images: list[NDArray[np.floating]]) -> list[Restored]:
     for image in images:
         restorer.check(image)
+        restorer.warn_of_range(image)
     schedule = restorer.schedule(image.shape[:2] for image in images)
     restored = dict(restorer.each(enumerate(images), schedule))
     return [restored[i][0] for i in range(len(images))]

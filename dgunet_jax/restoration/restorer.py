@@ -1,7 +1,9 @@
 """Restoring pictures of any size."""
 
 import dataclasses
+import math
 import os
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -11,11 +13,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
-from dgunet_jax.data.augmentation import DIHEDRAL
+from dgunet_jax.data.augmentation import DIHEDRAL, dihedral
 from dgunet_jax.errors import UserError, one_line
+from dgunet_jax.memory import available_memory
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.operators.constant import as_pytree
-from dgunet_jax.restoration.memory import free_memory
+from dgunet_jax.operators.gradient import zero_extends
+from dgunet_jax.restoration.memory import free_memory, held_per_pixel
 from dgunet_jax.restoration.padding import pad_to_multiple
 from dgunet_jax.restoration.plan import Plan, Size, choose_bucket
 from dgunet_jax.restoration.planner import Planner, Schedule
@@ -26,6 +30,9 @@ Image = NDArray[np.floating]
 _MOST_IN_BATCH = 16  # images at a time on an accelerator, unless they have more pixels than
 _MOST_BATCH_PIXELS = 2**20
 _MOST_AT_ONCE = 8
+_LEAST, _MOST = -2.0, 3.0  # what noise of any published protocol stays within
+_NOISE, _RARE = 0.25, 0.01  # noise reaches so far beyond [0, 1] at so few values
+_ROUNDING = 1e-3  # of an operator computed in another shape
 
 
 class Restorer:
@@ -47,7 +54,8 @@ class Restorer:
       mesh: devices in one axis, "height" (the rows of every picture are divided among them, which
         is exact) or "batch" (every one takes other pictures).
       dtype: of the computation, "bfloat16" or "float32"; None: the model's own.
-      memory: bytes that may be used on each device; None: what is free now.
+      memory: bytes that may be used on each device; None: what is free now. On a CPU the pictures
+        themselves count too; elsewhere they may take what the host's memory has free.
       batch: images computed at a time; None: one on a CPU, else up to 16 with a megapixel in all.
 
     Raises:
@@ -68,8 +76,11 @@ class Restorer:
     ):
         config = model.config if dtype is None else dataclasses.replace(model.config, dtype=dtype)
         devices = _devices(mesh)
+        exact = False
         if model.operator is not None:
             _check_operator(model)
+            exact = not zero_extends(model.operator)
+            _check_use(model, self_ensemble, divided="height" in devices)
         if batch is not None and batch < 1:
             raise UserError(f"batch is {batch}; it must be at least 1")
         device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
@@ -79,6 +90,7 @@ class Restorer:
             config,
             parameter_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(variables)),
             memory=free_memory(device) if memory is None else memory,
+            host=None if on_cpu else available_memory() or math.inf,
             tile=tile,
             rows=devices.get("height", 1),
             columns=devices.get("batch", 1),
@@ -87,19 +99,25 @@ class Restorer:
             most_in_batch=batch or (1 if on_cpu else _MOST_IN_BATCH),
             most_batch_pixels=None if batch else _MOST_BATCH_PIXELS,
             most_at_once=_at_once(on_cpu, mesh),
+            exact=exact,
         )
         placement = None if mesh is None else NamedSharding(mesh, PartitionSpec())
         placed = jax.device_put(variables, placement)
         self._runner = Runner(self.planner, as_pytree(model.operator), placed, mesh)
+        self._of_images = model.operator is None
         self._known: list[Size] = []
 
     def plan(self, size: Size) -> Plan:
         """How a picture of `size`, (height, width) in pixels, is restored; see `Planner.plan`."""
         return self.planner.plan(size)
 
-    def schedule(self, sizes: Iterable[Size]) -> Schedule:
-        """The few compiled shapes for pictures of `sizes`, to be handed to `each`."""
-        return self.planner.schedule(sizes)
+    def schedule(self, sizes: Iterable[Size], held: int = held_per_pixel()) -> Schedule:
+        """The few compiled shapes for pictures of `sizes`, to be handed to `each`.
+
+        Args:
+          held: bytes a pixel takes outside of the network, see `memory.held_per_pixel`.
+        """
+        return self.planner.schedule(sizes, held)
 
     def __call__(self, image: Image) -> NDArray[np.float32]:
         """Restores one image.
@@ -111,7 +129,8 @@ class Restorer:
           (H, W, C), float32, not clamped.
 
         Raises:
-          UserError: the image has another shape or dtype; or it does not fit into memory.
+          UserError: the image has another shape or dtype, values that are not finite or cannot be
+            those of an image in [0, 1]; or it does not fit into memory.
         """
         return self._alone(image, stages=False)[-1]
 
@@ -121,13 +140,16 @@ class Restorer:
 
     def _alone(self, image: Image, stages: bool) -> NDArray[np.float32]:
         self.check(image)
+        self.warn_of_range(image)
         size = image.shape[:2]
-        plan = self.plan(size)
-        shared = choose_bucket(plan.bucket, self._known, self.planner.multiples)
-        plan = self.planner.moved(plan, [shared])
+        kept = self.planner.config.num_stages if stages else 1
+        plan = self.planner.plan(size, held=held_per_pixel(kept))
+        if not self.planner.exact:
+            shared = choose_bucket(plan.bucket, self._known, self.planner.multiples)
+            plan = self.planner.moved(plan, [shared])
         if plan.bucket not in self._known:
             self._known.append(plan.bucket)
-        batch = self.planner.batch(plan.bucket, len(self._symmetries))
+        batch = self.planner.batch(plan.bucket, len(self._symmetries), plan.held)
         schedule = Schedule({plan.bucket: batch}, 0.0, {size: plan})
         ((_, restored),) = self.each([(None, image)], schedule, stages)
         return restored
@@ -170,12 +192,39 @@ class Restorer:
             yield picture.key, picture.finish()
 
     def check(self, image: Image) -> None:
-        """Raises a UserError unless `image` is (H, W, C), floating point."""
+        """Raise a UserError unless `image` is (H, W, C), floating point, and can lie in [0, 1].
+
+        Noise may carry values beyond [0, 1], but not beyond [-2, 3]. With an operator of its own a
+        network may take measurements of any range.
+        """
         channels = self.planner.config.channels
         if np.ndim(image) != 3 or 0 in image.shape or image.shape[2] != channels:
             raise UserError(f"the image has shape {np.shape(image)}; it must be (H, W, {channels})")
         if not jnp.issubdtype(image.dtype, jnp.floating):
             raise UserError(f"the image is {image.dtype}; it must be floating point in [0, 1]")
+        low, high = float(image.min()), float(image.max())  # NaN if one value is
+        if not math.isfinite(low) or not math.isfinite(high):
+            row, column, channel = np.argwhere(~np.isfinite(np.asarray(image)))[0].tolist()
+            raise UserError(
+                f"the image is {image[row, column, channel]} at row {row}, column {column}, channel"
+                f" {channel}; all values must be finite"
+            )
+        if self._of_images and not (low >= _LEAST and high <= _MOST):
+            advice = "; divide it by 255" if 1 < high <= 255 and low >= 0 else ""
+            raise UserError(
+                f"the image has values from {low:.4g} to {high:.4g}; they must lie in [0, 1]"
+                + advice
+            )
+
+    def warn_of_range(self, image: Image) -> None:
+        """Warn of an image that `check` lets pass and that is hardly one in [0, 1] with noise."""
+        outside = np.mean((image < -_NOISE) | (image > 1 + _NOISE))
+        if self._of_images and outside > _RARE:
+            warnings.warn(
+                f"the image has values from {float(image.min()):.4g} to {float(image.max()):.4g},"
+                f" {outside:.0%} of them far outside [0, 1], in which the network expects them",
+                stacklevel=4,
+            )
 
 
 def _check_operator(model: DGUNet) -> None:
@@ -194,6 +243,46 @@ def _check_operator(model: DGUNet) -> None:
             raise UserError(f"{rule}; at {image.shape}: {one_line(error)[:300]}") from error
         if wrong := [each.shape for each in made if each.shape != image.shape]:
             raise UserError(f"{rule}; it makes {wrong[0]} of {image.shape}")
+
+
+def _check_use(model: DGUNet, self_ensemble: bool, divided: bool) -> None:
+    """Raise a UserError where a network's own operator would give a wrong picture without a word.
+
+    What the operator says of itself is tried on a random image.
+    """
+    config, operator = model.config, as_pytree(model.operator)
+    shape = (1, 2 * config.multiple, 3 * config.multiple, config.channels)
+    image = np.random.default_rng(0).random(shape, np.float32)
+    if zero_extends(operator):
+        wide = np.pad(image, ((0, 0), (0, config.multiple), (0, config.multiple), (0, 0)))
+        for name, function in (
+            ("Φ", operator.forward),
+            ("Φᵀ", lambda r: operator.adjoint(r, at=r)),
+        ):
+            within = function(wide)[:, : shape[1], : shape[2]]
+            if (gap := _relative(within, function(image))) > _ROUNDING:
+                raise UserError(
+                    f"the operator says zero_extends = True, but {name} of an image changes by"
+                    f" {gap:.2g} of itself when zeros are put beside it"
+                )
+    elif divided or self_ensemble:
+        option = "a mesh over the height" if divided else "self_ensemble"
+        raise UserError(f"{option} needs an operator with zero_extends = True")
+    if self_ensemble:
+        for symmetry in range(1, DIHEDRAL):
+            turned = operator.forward(dihedral(image, symmetry))
+            gap = _relative(turned, dihedral(np.asarray(operator.forward(image)), symmetry))
+            if gap > _ROUNDING:
+                raise UserError(
+                    "self_ensemble needs an operator that commutes with flips and rotations; this"
+                    f" one changes by {gap:.2g} of itself"
+                )
+
+
+def _relative(found: Any, expected: Any) -> float:
+    """The norm of a difference as a fraction of that of what is expected."""
+    expected = np.asarray(expected)
+    return float(np.linalg.norm(np.asarray(found) - expected) / (np.linalg.norm(expected) or 1))
 
 
 def _at_once(on_cpu: bool, mesh: Mesh | None) -> int:

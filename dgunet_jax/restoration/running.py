@@ -128,7 +128,8 @@ class Runner:
                 running.append((computed, batch, lies))
                 if new:
                     computed.exception()  # another thread would compile the same once more
-                while len(running) >= self.planner.at_once(bucket, length):
+                held = max(part.picture.plan.held for part in batch)
+                while len(running) >= self.planner.at_once(bucket, length, held):
                     yield from _collect(*running.popleft())
             while running:
                 yield from _collect(*running.popleft())
@@ -153,13 +154,15 @@ class Runner:
     ) -> NDArray[np.float32]:
         """The estimates of a batch; slots that stay empty hold the smallest black picture."""
         images = np.zeros((length, *bucket, self.planner.config.channels), np.float32)
-        sizes = np.full((length, 2), self.planner.config.multiple, np.int32)
+        sizes: Any = np.full((length, 2), self.planner.config.multiple, np.int32)
         for slot, part in enumerate(batch):
             image = part.image()
             image = image.swapaxes(0, 1) if lies else image
             height, width, _ = image.shape
             images[slot, :height, :width] = image
             sizes[slot] = height, width
+        if self.planner.exact:
+            sizes = None
         variables = self._lying_variables if lies else self.variables
         with _memory_errors(bucket), jax.default_matmul_precision("highest"):
             estimates = apply(
@@ -199,7 +202,8 @@ def apply(config, mesh, stages, operator, variables, images, sizes):
         sharding = NamedSharding(mesh, PartitionSpec(*axes))
         return jax.lax.with_sharding_constraint(array, sharding)
 
-    images, sizes = divided(images, "batch", "height"), divided(sizes, "batch")
+    images = divided(images, "batch", "height")
+    sizes = None if sizes is None else divided(sizes, "batch")
     restored: Any = DGUNet(config, operator).apply(variables, images, sizes)
     estimates = restored.stages if stages else restored.image[None]
     return divided(estimates, None, "batch", "height")

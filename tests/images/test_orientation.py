@@ -1,5 +1,7 @@
 """EXIF: the eight orientations, and what is kept of a block."""
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +157,58 @@ def test_directories_that_lead_to_themselves_end(tmp_path: Path):
         circle = block[:position] + target.to_bytes(4, "little") + block[position + 4 :]
         write(tmp_path / "a.tif", Picture(photograph(), exif=circle))
         check(tmp_path / "a.tif", photograph())
+
+
+XMP = b"<x:xmpmeta><rdf:Description %s</rdf:Description></x:xmpmeta>"
+ATTRIBUTE, ELEMENT = (
+    XMP % b'tiff:Orientation="6">',
+    XMP % b"><tiff:Orientation>6</tiff:Orientation>",
+)
+
+
+def long_orientation(order: str) -> bytes:
+    """A block whose orientation is a LONG."""
+    short = exif(6, order)
+    entry = struct.pack(f"{order}HHIHH", 0x0112, 3, 1, 6, 0)
+    assert entry in short
+    return short.replace(entry, struct.pack(f"{order}HHII", 0x0112, 4, 1, 6))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_turned_upright_reads_an_orientation_of_four_bytes(order: str):
+    orientation, block = turned_upright(long_orientation(order))
+    assert orientation == 6
+    assert block is not None
+    assert turned_upright(block)[0] == 1
+
+
+@pytest.mark.parametrize("xmp", [ATTRIBUTE, ELEMENT])
+def test_turned_upright_takes_the_orientation_of_xmp_where_exif_has_none(xmp: bytes):
+    assert turned_upright(b"", xmp) == (6, None)
+    assert turned_upright(exif(), xmp)[0] == 6
+    assert turned_upright(exif(3), xmp)[0] == 3
+
+
+def raw_profile(block: bytes) -> bytes:
+    digits = block.hex().encode()
+    lines = b"\n".join(digits[i : i + 72] for i in range(0, len(digits), 72))
+    return b"Raw profile type exif\0\nexif\n%8d\n%s\n" % (len(block), lines)
+
+
+PNG_TEXTS = {
+    "raw profile": (b"tEXt", raw_profile(b"Exif\0\0" + exif(6))),
+    "packed raw profile": (
+        b"zTXt",
+        b"Raw profile type exif\0\0" + zlib.compress(raw_profile(exif(6)).partition(b"\0")[2]),
+    ),
+    "XMP": (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + ATTRIBUTE),
+    "packed XMP": (b"iTXt", b"XML:com.adobe.xmp\0\1\0en\0\0" + zlib.compress(ATTRIBUTE)),
+}
+
+
+@pytest.mark.parametrize("name", PNG_TEXTS)
+def test_png_texts_that_tell_the_orientation_are_read(tmp_path: Path, name: str):
+    rgb = photograph()
+    path = tmp_path / "picture.png"
+    path.write_bytes(png(rgb, 2, 8, before=[PNG_TEXTS[name]]))
+    check(path, upright(rgb, 6))

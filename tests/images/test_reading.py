@@ -24,8 +24,6 @@ OTHERS = {
     "PDF": b"%PDF-1.7\n1 0 obj",
     "zip": b"PK\x03\x04\x14\0\0\0",
     "MP4": b"\0\0\0\x18ftypisom\0\0\2\0",
-    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0",
-    "PSD": b"8BPS\0\1",
     "RIFF": b"RIFF\x24\0\0\0WAVEfmt ",
     "zeros": bytes(5000),
 }
@@ -90,7 +88,7 @@ def test_what_is_not_a_file_is_refused(tmp_path: Path):
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch):
     write(tmp_path / "picture.png", Picture(RGB))
 
-    def locked(path: Path, mode: str) -> None:
+    def locked(path: Path, mode: str, buffering: int) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "open", locked)  # permissions do not stop an administrator

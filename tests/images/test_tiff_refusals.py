@@ -1,5 +1,6 @@
 """TIFF files that are refused: what would not come out exactly, and damage."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tests.fuzz.bombs import embedded, grey_tags, tiff_file
 from tests.images.encodings import deep, photograph, tiff
 from tests.images.expectations import check, refusal
 
@@ -197,3 +199,82 @@ def test_the_pixel_limit_is_pillows(tmp_path: Path, monkeypatch):
     for limit in (37 * 31 // 2 + 1, None):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         check(path, deep(RGB))
+
+
+@pytest.mark.parametrize("imagej", [True, False])
+def test_scan_refuses_a_stack_that_has_one_directory(tmp_path: Path, imagej: bool):
+    path = tmp_path / "stack.tif"
+    stack = np.stack([GREY[..., 0]] * 5)
+    if imagej:
+        first = f"ImageJ=1.54f\nimages={len(stack)}\nslices={len(stack)}\n"
+        tifffile.imwrite(path, stack[0], description=first, metadata=None, photometric="minisblack")
+    else:
+        tifffile.imwrite(path, stack, photometric="minisblack", truncate=True)
+    with tifffile.TiffFile(path) as opened:
+        assert len(opened.pages) == 1
+    assert refusal(path) == "holds 5 frames; only single pictures are read"
+
+
+OME = '<?xml version="1.0"?><OME><Image><Pixels {}><TiffData/></Pixels></Image></OME>'
+
+
+@pytest.mark.parametrize(
+    ("description", "pixels", "number"),
+    [
+        (OME.format('SizeC="1" SizeT="7" SizeZ="3"'), GREY[..., 0], 21),
+        (OME.format('SizeC="2" SizeT="1" SizeZ="1"'), GREY[..., 0], 2),
+        (OME.format('SizeC="3" SizeT="1" SizeZ="1"'), RGB, 1),
+        ('{"shape": [2, 37, 31]}', GREY[..., 0], 2),
+        ("shape=(4,37,31)", GREY[..., 0], 4),
+        ("SCIFIO=1\nimages=9\n", GREY[..., 0], 9),
+        ("A stack of images=9", GREY[..., 0], 1),
+        ('{"shape": nonsense', GREY[..., 0], 1),
+    ],
+)
+def test_scan_believes_what_descriptions_say_of_further_pictures(
+    tmp_path: Path, description: str, pixels: np.ndarray, number: int
+):
+    kind = "rgb" if pixels.ndim == 3 else "minisblack"
+    path = tiff(tmp_path / "picture.tif", pixels, photometric=kind, description=description)
+    if number > 1:
+        assert refusal(path) == f"holds {number} frames; only single pictures are read"
+    else:
+        check(path, pixels.reshape(*pixels.shape[:2], -1))
+
+
+def test_scan_refuses_a_stack_of_metamorph(tmp_path: Path):
+    tags = [(33629, "I", 6, (0,) * 6, True)]
+    path = tiff(tmp_path / "a.stk", GREY[..., 0], photometric="minisblack", extratags=tags)
+    assert refusal(path) == "holds 6 frames; only single pictures are read"
+
+
+@pytest.mark.parametrize(("form", "compression"), [("JPEG", 7), ("WEBP", 50001)])
+def test_decode_refuses_a_piece_that_is_larger_than_the_picture(
+    tmp_path: Path, form: str, compression: int
+):
+    path = tmp_path / "picture.tif"
+    content = embedded(form, 4000)
+    path.write_bytes(tiff_file(grey_tags(16, compression, len(content)), content))
+    assert refusal(path, by_header=False) == (
+        "is damaged: piece 0 of its pixels has 4000×4000 of them instead of 16×16"
+    )
+
+
+def test_decode_refuses_tiles_that_are_larger_than_the_picture(tmp_path: Path):
+    path = tmp_path / "picture.tif"
+    tags = [*grey_tags(16)[:5], (277, 3, 1, 1)]
+    tiles = [(322, 4, 1, 60_000), (323, 4, 1, 60_000), (324, 4, 1, None), (325, 4, 1, 256)]
+    path.write_bytes(tiff_file([*tags, *tiles], bytes(256)))
+    assert refusal(path, by_header=False) == (
+        "is damaged: its tiles of 60000×60000 pixels are larger than the picture"
+    )
+
+
+def test_decode_refuses_strips_that_all_have_the_same_bytes(tmp_path: Path):
+    path, rows, length = tmp_path / "picture.tif", 4000, 1 << 19
+    tags = [*((256, 4, 1, 8), (257, 4, 1, rows), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1))]
+    tags += [(273, 4, rows, None), (277, 3, 1, 1), (278, 4, 1, 1)]
+    lists = 8 + 2 + 12 * 9 + 4 + 4 * rows
+    content = struct.pack(f"<{rows}I", *[lists] * rows) + struct.pack(f"<{rows}I", *[length] * rows)
+    path.write_bytes(tiff_file([*tags, (279, 4, rows, lists)], content + bytes(length)))
+    assert refusal(path, by_header=False) == "is damaged: it refers to more than it holds"

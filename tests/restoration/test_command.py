@@ -245,8 +245,8 @@ def test_a_picture_too_large_for_the_memory(restore):
     status, _, said = restore(*arguments)
     assert status == 2
     assert errors(said) == [
-        "error: large.png: 451×300 pixels need about 0.12 GB of memory, 0.03 GB may be used;"
-        " up to 208×136 fit, or tiles of 176 (approximate: --tile auto), or more devices"
+        "error: large.png: 451×300 pixels need about 0.13 GB of memory, 0.03 GB may be used;"
+        " up to 200×136 fit, or tiles of 152 (approximate: --tile auto), or more devices"
         " (--mesh height=N)"
     ]
     assert Path("out/cat.png").exists()
@@ -293,13 +293,15 @@ def test_sensing_is_for_sensing_checkpoints(restore, checkpoint):
         (["--tile", "30"], "tile is 30; it must be a multiple of 8, at least 64"),
         (["--memory", "lots"], "--memory lots: must be a size such as 6G or 500M"),
         (["--memory", "0"], "--memory 0: must be a size such as 6G or 500M"),
+        (["--memory", "9" * 5000], f"--memory {'9' * 5000}: must be a size such as 6G or 500M"),
+        (["--tile", "8" * 5000], f"--tile {'8' * 5000}: must be a number of pixels or auto"),
         (["--mesh", "height=64"], "--mesh height=64: needs 64 devices; there"),
         (["--mesh", "width=2"], "--mesh width=2: must be height=N or batch=N"),
         (["--suffix", "a/b"], "--suffix a/b: must not contain a path"),
         (["--suffix", "a\\b"], "--suffix a\\b: must not contain a path"),
         (["--format", "gif"], "argument --format: invalid choice: 'gif'"),
         (["--num-stages", "1"], "num_stages is 1; it must be at least 2"),
-        (["--output", "cat.png"], "cat.png: cannot be made: cat.png is no folder"),
+        (["--output", "cat.png"], "cat.png: cannot be made: cat.png is not a directory"),
         (["--output", "cat.png/x"], "cat.png/x: cannot be made: "),
     ],
 )
@@ -332,3 +334,25 @@ def test_a_missing_checkpoint_is_named(restore):
     status, _, said = restore("cat.png", checkpoint="gone.pth")
     assert status == 2
     assert errors(said) == ["error: gone.pth: there is no such file or directory"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "form"), [("png", "png"), ("jpg", "jpeg"), ("webp", "webp"), ("tif", "tiff")]
+)
+def test_restore_says_in_its_files_that_the_stages_are_assumed(restore, tmp_path, ending, form):
+    from dgunet_jax.convert.pytorch import to_pytorch
+    from dgunet_jax.convert.torch_files import write_torch
+
+    write_torch(tmp_path / "official.pth", to_pytorch(*network()))
+    Image.fromarray(CAT).save("cat.png")
+    told = ("--num-stages", "3")
+    for name, words in (("assumed", ()), ("told", told)):
+        status, _, err = restore(
+            "cat.png", "--format", form, "--suffix", f"_{name}", *words, checkpoint="official.pth"
+        )
+        assert status == 0
+        assert ("7 are assumed" in err) == (name == "assumed"), err
+        with Image.open(f"out/cat_{name}.{ending}") as image:
+            said = f"{image.info.get('Comment')} {image.getexif().get(0x0131)}"
+        remark = "dgunet_jax: restored with 7 stages, which is assumed"
+        assert (remark in said) == (name == "assumed")

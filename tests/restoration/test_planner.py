@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet, abstract_params
-from dgunet_jax.restoration.memory import free_memory
+from dgunet_jax.restoration.memory import free_memory, held_per_pixel
 from dgunet_jax.restoration.plan import choose_bucket, choose_buckets, holds, pixels
 from dgunet_jax.restoration.planner import MOST_BUCKETS, Planner, TooLarge
 from dgunet_jax.restoration.tiles import Box, cover, weights
@@ -193,7 +194,7 @@ def test_what_is_too_large_is_told_what_would_fit():
         limited.plan((300, 400))
     assert str(caught.value) == (
         "400×300 pixels need about 0.11 GB of memory, 0.03 GB may be used; up to 200×152 fit, or"
-        " tiles of 176 (approximate: --tile auto), or more devices (--mesh height=N)"
+        " tiles of 152 (approximate: --tile auto), or more devices (--mesh height=N)"
     )
     limited.plan((152, 200))
     limited.plan((176, 176))
@@ -289,3 +290,60 @@ def test_the_estimate_is_what_the_compiled_program_takes_or_up_to_twice_that(con
 def test_free_memory_is_known_here_and_sensible():
     free = free_memory(jax.devices()[0])
     assert free is None or 2**26 < free < 2**50
+
+
+def test_plan_counts_the_picture_itself():
+    """In tiles only a tile is computed at a time, but all of the picture is in memory."""
+    held = held_per_pixel()
+    tiled = planner(tile=64, memory=30_000_000)
+    assert tiled.plan((600, 600)).held == 600 * 600 * held
+    with pytest.raises(TooLarge) as caught:
+        tiled.plan((12_000, 12_000))
+    assert str(caught.value) == (
+        "12000×12000 pixels need about 9.22 GB of memory, even in tiles of 64, 0.03 GB may be used;"
+        " up to 624×624 fit"
+    )
+    tiled.plan((624, 624))
+    with pytest.raises(TooLarge):
+        tiled.plan((800, 800))
+    with pytest.raises(TooLarge, match="not even 64×64 pixels fit"):
+        planner(tile=64, memory=5_000_000).plan((12_000, 12_000))
+
+
+def test_plan_of_all_stages_counts_their_estimates():
+    assert held_per_pixel(kept=7, side_by_side=8) > held_per_pixel(kept=7) > held_per_pixel()
+    size = (600, 600)
+    tiled = planner(tile=64, memory=30_000_000)
+    tiled.plan(size, held=held_per_pixel())
+    with pytest.raises(TooLarge):
+        tiled.plan(size, held=held_per_pixel(7, 8))
+
+
+def test_plan_on_an_accelerator_counts_the_picture_in_the_memory_of_the_host():
+    plans = planner(tile=64, memory=30_000_000, host=1_000_000_000)
+    assert plans.plan((3000, 3000)).tiles
+    with pytest.raises(TooLarge) as caught:
+        plans.plan((12_000, 12_000))
+    assert str(caught.value) == (
+        "12000×12000 pixels need about 9.22 GB of the host's memory, 1.00 GB may be used"
+    )
+
+
+def test_tiles_are_smaller_where_the_picture_leaves_less_room():
+    plans = planner(tile="auto", memory=30_000_000)
+    small, large = plans.plan((200, 200)), plans.plan((560, 560))
+    assert large.bucket[0] < small.bucket[0]
+    for plan in (small, large):
+        assert plan.bytes + plan.held <= 30_000_000
+
+
+def test_schedule_has_a_bucket_for_every_plan_near_the_limit():
+    rng = np.random.default_rng(0)
+    sizes = [(int(h), int(w)) for h, w in rng.integers(20, 180, (120, 2))]
+    plans = planner(memory=30_000_000)
+    schedule = plans.schedule(sizes)
+    fitting, too_large = schedule.arrange([SimpleNamespace(size=size) for size in sizes])
+    assert len(fitting) + len(too_large) == len(sizes)
+    for bucket, batch in schedule.buckets.items():
+        held = max(plan.held for plan in schedule.plans.values() if plan.bucket == bucket)
+        assert plans.fits(bucket, batch, held)

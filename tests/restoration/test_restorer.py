@@ -1,10 +1,13 @@
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType
 from skimage import data
 
-from dgunet_jax import Restorer, UserError
+from dgunet_jax import Restorer, UserError, restore
 from dgunet_jax.data.augmentation import dihedral, undo_dihedral
 from dgunet_jax.restoration.planner import Schedule, TooLarge
 from dgunet_jax.restoration.running import apply
@@ -95,8 +98,13 @@ def test_the_self_ensemble_is_the_mean_over_eight_versions(net, alone, size, bat
     assert np.abs(expected - alone(image)).max() > 1e-4
 
 
-def test_the_self_ensemble_of_a_network_that_cannot_lie():
+def with_operator(operator):
     model, variables = choices.make("known")
+    return model.clone(operator=operator), variables
+
+
+def test_the_self_ensemble_of_a_network_that_cannot_lie():
+    model, variables = with_operator(choices.Cross(jnp.asarray(0.3)))
     (image,) = noise((16, 40))
     versions = [
         undo_dihedral(choices.run(model, variables, dihedral(image, k)[None])[:, 0], k)
@@ -104,6 +112,105 @@ def test_the_self_ensemble_of_a_network_that_cannot_lie():
     ]
     restored = Restorer(model, variables, self_ensemble=True)(image)
     close(restored, np.stack(versions).mean(axis=0)[-1])
+
+
+def test_restorer_keeps_operators_that_do_not_extend_by_zeros_in_arrays_of_their_own():
+    model, variables = with_operator(choices.Cross(jnp.asarray(0.8), circular=True))
+    images = noise((16, 24), (24, 16), (8, 8), (13, 21), (16, 24), (40, 40))
+    restorer = Restorer(model, variables, batch=2)
+    schedule = restorer.schedule(image.shape[:2] for image in images)
+    restored = dict(restorer.each(enumerate(images), schedule, stages=True))
+    for i, image in enumerate(images):
+        expected = choices.run(model, variables, pad(image)[None])[:, 0]
+        expected = expected[:, : image.shape[0], : image.shape[1]]
+        close(restored[i], expected)
+        close(restorer.stages(image), expected)
+
+
+def test_restorer_tiles_with_an_operator_that_does_not_extend_by_zeros():
+    model, variables = with_operator(choices.Cross(jnp.asarray(0.3), circular=True))
+    (image,) = noise((70, 64))
+    restorer = Restorer(model, variables, tile=64)
+    first = choices.run(model, variables, pad(image)[None, :64])[-1, 0]
+    rows = restorer.plan((70, 64)).tiles[1].top
+    close(restorer(image)[:rows], first[:rows])
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean:
+    """Claims to be local, and is not."""
+
+    zero_extends: bool = True
+
+    def forward(self, x):
+        return x + x.mean(axis=(1, 2), keepdims=True)
+
+    def adjoint(self, r, at):
+        return self.forward(r)
+
+    def start(self, y):
+        return y
+
+
+@pytest.mark.parametrize(
+    ("operator", "choice", "message"),
+    [
+        (Mean(), {}, "says zero_extends = True, but Φ of an image changes by 0"),
+        (choices.Smear(jnp.asarray(0.3)), {"self_ensemble": True}, "commutes with flips and rot"),
+        (Mean(False), {"self_ensemble": True}, "self_ensemble needs an operator with zero_extends"),
+        (Mean(False), {"mesh": "height"}, "a mesh over the height needs an operator with zero_ext"),
+    ],
+)
+def test_restorer_refuses_what_an_operator_would_make_wrong(operator, choice, message):
+    if "mesh" in choice:
+        choice = {"mesh": jax.make_mesh((1,), ("height",), axis_types=(AxisType.Auto,))}
+    with pytest.raises(UserError, match=message):
+        Restorer(*with_operator(operator), **choice)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda x: 255 * x,
+            r"values from 0\.\d+ to 25\d.*; they must lie in \[0, 1\]; divide",
+        ),
+        (lambda x: 65535 * x, "values from .* to 6.*; they must lie in"),
+        (lambda x: 6 * x - 3, "values from -.* to .*; they must lie in"),
+        (
+            lambda x: np.where(x > 0.99, np.nan, x),
+            "nan at row",
+        ),
+        (lambda x: np.where(x > 0.999, np.inf, x), "inf at row"),
+    ],
+)
+def test_restorer_names_values_that_are_not_of_an_image(net, change, message):
+    (image,) = noise((37, 31))
+    bad = change(image).astype(np.float32)
+    restorer = Restorer(*net)
+    with pytest.raises(UserError, match=message):
+        restorer(bad)
+    with pytest.raises(UserError, match=message):
+        list(restorer.each([("bad", bad)], restorer.schedule([(37, 31)])))
+    with pytest.raises(UserError, match=message):
+        restore(net[0], net[1], [image, bad])
+
+
+def test_restorer_warns_of_images_in_another_range(net, alone):
+    (image,) = noise((37, 31))
+    scaled = 2 * image - 1
+    with pytest.warns(UserWarning, match=r"values from -\S+ to \S+, .* far outside \[0, 1\]"):
+        close(Restorer(*net)(scaled), alone(scaled)[-1])
+    with pytest.warns(UserWarning, match="far outside"):
+        restore(net[0], net[1], [scaled])
+
+
+def test_restorer_takes_noise_beyond_the_range(net):
+    (image,) = noise((37, 31))
+    rng = np.random.default_rng(1)
+    noisy = (0.2 + 0.6 * image + rng.normal(0, 50 / 255, image.shape)).astype(np.float32)
+    assert noisy.min() < 0
+    Restorer(*net)(noisy)
 
 
 def test_tiles_put_together(net, alone):
