@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -12,9 +13,31 @@ from dgunet_jax.errors import UserError, reason
 
 PathLike = str | os.PathLike[str]
 
+_REMOTE = re.compile("[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def local_path(text: str) -> Path:
+    """Return the path that a user gave, with `~` and `~USER` replaced by the home directory.
+
+    A file whose own name begins with `~` is found if it is there, and always as `./~NAME`.
+
+    Raises:
+      UserError: it names remote storage, such as gs:// or s3://, or a home directory that is not
+        known.
+    """
+    if _REMOTE.match(text):
+        raise UserError(
+            f"{text}: remote storage is not supported; copy the files, or mount it as a folder"
+        )
+    path = os.path.expanduser(text)
+    user = text.split("/")[0]
+    if path.startswith("~") and (user == "~" or not os.path.lexists(user)):
+        raise UserError(f"{text}: the home directory {user} is not known")
+    return Path(path)
+
 
 def read_bytes(path: PathLike) -> bytes:
-    """The whole file.
+    """Return the whole file.
 
     Raises:
       UserError: it cannot be read.
@@ -27,7 +50,7 @@ def read_bytes(path: PathLike) -> bytes:
 
 @contextlib.contextmanager
 def replacing(path: PathLike) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block ends, and never exists half written.
+    """Yield a file that takes the place of `path` when the block ends, never half written.
 
     It is written under a temporary name in the same folder. If the block raises, `path` stays as it
     was and nothing is left behind.
@@ -52,7 +75,7 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
 
 
 def check_folder(path: PathLike) -> None:
-    """Tells before the work that a folder cannot be made, or written to.
+    """Raise a UserError before the work if a folder cannot be made, or written to.
 
     Raises:
       UserError: it cannot.
@@ -63,7 +86,7 @@ def check_folder(path: PathLike) -> None:
             path.stat()  # a name that is too long is told here
         found = next(place for place in (path, *path.absolute().parents) if place.exists())
         if not found.is_dir():
-            raise UserError(f"{path}: cannot be made: {found} is no folder")
+            raise UserError(f"{path}: cannot be made: {found} is not a directory")
         with tempfile.TemporaryFile(dir=found):
             pass
     except OSError as error:

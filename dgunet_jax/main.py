@@ -8,12 +8,14 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from dgunet_jax import terminal
 from dgunet_jax.errors import UserError, one_line
+from dgunet_jax.files import local_path
 
 if TYPE_CHECKING:
     from dgunet_jax.training.config import TrainConfig
@@ -26,6 +28,11 @@ _MODE = flags.DEFINE_enum(
     ["train", "evaluate", "dry_run"],
     "train: or go on where the run in workdir stopped; evaluate: score its best checkpoint on the"
     " held-out pictures, or on --dataset; dry_run: compile the step and tell what it costs.",
+)
+_RESTART = flags.DEFINE_bool(
+    "restart",
+    False,
+    "Begin at step 0 although workdir holds checkpoints; they are moved aside, as checkpoints.1.",
 )
 _DATASET = flags.DEFINE_string(
     "dataset",
@@ -49,6 +56,9 @@ _unset: list[str] = []  # settings that the command line gives as None
 def main(arguments: list[str]) -> int:
     if len(arguments) > 1:
         raise UserError(f"unexpected argument {arguments[1]!r}")
+    if _RESTART.value and _MODE.value != "train":
+        raise UserError("--restart is for --mode train")
+    workdir = local_path(_WORKDIR.value or "")
     try:
         settings = dict(_CONFIG.value or {})  # a file that failed to load says so here
     except OSError as error:
@@ -66,55 +76,61 @@ def main(arguments: list[str]) -> int:
     use_cache(_CACHE.value)
     config = from_config_dict(unset(settings, _unset))
     if not hosts.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):
-        return _run_mode(config)
+        return _run_mode(config, workdir)
     # When process 0 is gone, JAX says so and aborts; where the others were is of no use then.
     faulthandler.disable()
     status = 1
     try:
-        status = _run_mode(config)
-        hosts.leave()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = 2
-    except hosts.PeerLost as error:
-        print(f"error: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        status = 128 + signal.SIGINT
+        status = terminal.run(lambda: _run_together(config, workdir))
+    except SystemExit as ended:
+        status = _number(ended)
     except Exception:
         traceback.print_exc()
-    # JAX would wait for the others, which may never come, before it lets the process end.
-    _end(status)
+    finally:
+        # JAX would wait for the others, which may never come, before it lets the process end.
+        os._exit(status)
 
 
-def _run_mode(config: "TrainConfig") -> int:
-    workdir = Path(_WORKDIR.value or "")
+def _run_together(config: "TrainConfig", workdir: Path) -> int:
+    """Do what `_run_mode` does with other processes, and wait for them."""
+    from dgunet_jax.training import hosts
+
+    try:
+        status = _run_mode(config, workdir)
+        hosts.leave()
+    except hosts.PeerLost as error:
+        terminal.say(f"error: {error}")
+        return 1
+    return status
+
+
+def _run_mode(config: "TrainConfig", workdir: Path) -> int:
     if (_DATASET.value is None) != (_DATA.value is None):
         raise UserError("--dataset and --data go together; one of them is missing")
     if _DATASET.value is not None:
-        return _evaluate(_DATASET.value, _DATA.value, workdir)
+        return _evaluate(_DATASET.value, local_path(_DATA.value or ""), workdir)
     if _MODE.value == "dry_run":
         from dgunet_jax.training.dry_run import compile_step
 
         _, cost = compile_step(config)
-        print("\n".join(cost.lines()))
+        terminal.show("\n".join(cost.lines()))
         return 0
     from dgunet_jax.training import hosts, loop
 
     if _MODE.value == "evaluate":
         scores = loop.evaluate(config, workdir)
     else:
-        ended = loop.train(config, workdir)
+        ended = loop.train(config, workdir, restart=_RESTART.value)
         if ended.scores is None:
             return 128 + signal.SIGINT if ended.signal == signal.SIGINT else 0
         scores = ended.scores
     if hosts.is_first():
-        print(f"PSNR input {scores.noisy:.2f} dB, restored {scores.restored:.2f} dB")
+        terminal.show(f"PSNR input {scores.noisy:.2f} dB, restored {scores.restored:.2f} dB")
     return 0
 
 
-def _evaluate(dataset: str, data: str | None, workdir: Path) -> int:
-    """What `dgunet evaluate` does, for the best checkpoint of a run."""
+def _evaluate(dataset: str, data: Path, workdir: Path) -> int:
+    """Do what `dgunet evaluate` does, for the best checkpoint of a run."""
     import jax
 
     from dgunet_jax import cli
@@ -129,27 +145,26 @@ def _evaluate(dataset: str, data: str | None, workdir: Path) -> int:
 
 
 def run() -> None:
-    """Runs `main`; a user's mistake is one line and exit status 2."""
+    """Run `main` and end the process; a user's mistake is one line and exit status 2."""
+    if status := terminal.run(_command):
+        # After a save that failed Orbax's threads would tell at length what one line has said.
+        os._exit(status)
+
+
+def _command() -> int:
     try:
         app.run(main, flags_parser=_parse)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        # After a save that failed Orbax's threads would tell at length what this line says.
-        _end(2)
-    except KeyboardInterrupt:  # before training, or again while it saves
-        print("interrupted", file=sys.stderr)
-        _end(128 + signal.SIGINT)
+    except SystemExit as ended:  # which is how absl returns
+        return _number(ended)
+    return 0
 
 
-def _end(status: int) -> NoReturn:
-    """Ends the process without waiting for threads or other processes."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+def _number(ended: SystemExit) -> int:
+    return ended.code if isinstance(ended.code, int) else 0
 
 
 def _without_closed_loops(hook: Callable[..., object]) -> Callable[..., object]:
-    """The hook without what threads of TensorStore report when Orbax has met a damaged file.
+    """Return the hook without what threads of TensorStore report when Orbax has met a damaged file.
 
     They speak to event loops that Orbax has closed by then; the error itself is told elsewhere.
     """
@@ -164,7 +179,7 @@ def _without_closed_loops(hook: Callable[..., object]) -> Callable[..., object]:
 
 @contextlib.contextmanager
 def _argv(words: list[str]) -> Iterator[list[str]]:
-    """Words in place of the command line, where ml_collections looks for the configuration file."""
+    """Put words in place of the command line, where ml_collections looks for the config file."""
     before, sys.argv = sys.argv, words
     try:
         yield words

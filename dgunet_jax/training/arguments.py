@@ -8,10 +8,10 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from dgunet_jax.errors import UserError
+from dgunet_jax.files import local_path
 from dgunet_jax.training.config import TrainConfig
 
 _FILE = re.compile(r"--?config(?:=(?P<path>.*))?")
@@ -36,7 +36,7 @@ class Arguments:
 
 
 def look_at(words: Sequence[str]) -> Arguments:
-    """Reads `--config FILE[:VARIANT]` and the names in `--config.GROUP.NAME=VALUE`.
+    """Read `--config FILE[:VARIANT]` and the names in `--config.GROUP.NAME=VALUE`.
 
     Raises:
       UserError: there is no such file or setting, or None is given for one that must have a value.
@@ -64,15 +64,16 @@ def look_at(words: Sequence[str]) -> Arguments:
                 raise UserError(f"{name}: must have a value")
             else:
                 settings.append(word)
-        elif file := _FILE.fullmatch(word):
-            given: str = file["path"] if "=" in word else "".join(rest[:1])
+        elif given := _FILE.fullmatch(word):
+            value = given["path"] if "=" in word else "".join(rest[:1])
             rest = rest if "=" in word else rest[1:]
-            found.path, _, found.variant = given.partition(":")
+            found.path, colon, found.variant = value.partition(":")
             if not found.path:
                 raise UserError("--config needs a file")
-            if not Path(found.path).is_file():
+            file = local_path(found.path)
+            if not file.is_file():
                 raise UserError(f"--config {found.path}: no such file")
-            found.words.append(f"--config={given}")
+            found.words.append(f"--config={file}{colon}{found.variant}")
         else:
             settings.append(word)
     found.words += settings

@@ -1,7 +1,10 @@
 """Several processes, on one or many hosts, that train one network together."""
 
 import contextlib
+import ipaddress
 import os
+import re
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +19,7 @@ _NAMES = (
     "--processes (JAX_NUM_PROCESSES)",
     "--process (JAX_PROCESS_ID)",
 )
+_LOOPBACK = re.compile(r"localhost|::1|127\.[\d.]+")
 _PATIENCE = 60  # seconds without a sign of life after which a process counts as lost
 
 
@@ -26,7 +30,11 @@ class PeerLost(RuntimeError):
 def join(
     coordinator: str | None = None, processes: int | None = None, process: int | None = None
 ) -> bool:
-    """Joins the processes that train together; to be called before JAX does anything.
+    """Join the processes that train together; to be called before JAX does anything.
+
+    They trust each other and their network: whoever reaches the coordinator takes part. Process 0
+    listens at its address alone. Only if this is not an address of its machine, or a name that
+    means a loopback address there, it listens at all of them.
 
     Args:
       coordinator: host:port at which process 0 is reached.
@@ -55,7 +63,8 @@ def join(
             raise UserError(f"processes that train together need {' and '.join(missing)} too")
         count, number = _numbers(found[1:])
         arguments = {
-            "coordinator_address": _address(coordinator or ""),
+            "coordinator_address": (address := _address(coordinator or "")),
+            "coordinator_bind_address": _listening(address),
             "num_processes": count,
             "process_id": number,
             "cluster_detection_method": "deactivate",
@@ -134,6 +143,23 @@ def _address(text: str) -> str:
     if not host or not port.isdecimal():
         raise UserError(f"the coordinator is {text!r}; it must be host:port, or auto")
     return text
+
+
+def _listening(address: str) -> str:
+    """Return where process 0 listens, as host:port."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        for family, kind, _, _, place in found:
+            with socket.socket(family, kind) as probe:
+                probe.bind((place[0], 0))  # fails for an address of another machine
+    except OSError:
+        return f"[::]:{port}"
+    loopback = any(ipaddress.ip_address(place[0]).is_loopback for *_, place in found)
+    # A machine may know its own name as 127.0.1.1, and others by an address in the network.
+    named = not _LOOPBACK.fullmatch(host)
+    return f"[::]:{port}" if loopback and named else address
 
 
 def _numbers(found: Sequence[Any]) -> tuple[int, int]:

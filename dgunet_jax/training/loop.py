@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dgunet_jax import checkpoints
+from dgunet_jax import checkpoints, terminal
 from dgunet_jax.data.pipeline import batch_names
 from dgunet_jax.errors import UserError
 from dgunet_jax.lock import locked
@@ -20,7 +21,7 @@ from dgunet_jax.training.profiler import Profiler
 from dgunet_jax.training.saving import RunCheckpoints
 from dgunet_jax.training.step import Metrics, make_train_step
 from dgunet_jax.training.stopping import Stop, stop_signals
-from dgunet_jax.training.watch import Progress, Recorder, scalars_of
+from dgunet_jax.training.watch import EVENTS, METRICS, Progress, Recorder, scalars_of
 
 _SHOWN = 2  # held-out pictures in the final comparison
 
@@ -40,17 +41,24 @@ class Ended:
     signal: int | None = None
 
 
-def train(config: TrainConfig, workdir: Path) -> Ended:
-    """Trains a network, or goes on with one whose checkpoints are in `workdir`.
+def train(config: TrainConfig, workdir: Path, *, restart: bool = False) -> Ended:
+    """Train a network, or go on with one whose checkpoints are in `workdir`.
 
     Writes checkpoints, metrics (JSON lines and TensorBoard events) and `run.json` while it runs,
-    and at the end `model.safetensors`, `comparison.png` and `stages.png`. SIGTERM and SIGINT write
-    a checkpoint and end it. Processes that have joined (`hosts.join`) train together; they share
-    `workdir`, and the first one writes.
+    and at the end `model.safetensors`, `comparison.png` and `stages.png`. SIGTERM, SIGHUP and
+    SIGINT write a checkpoint and end it. Processes that have joined (`hosts.join`) train together;
+    they share `workdir`, and the first one writes.
+
+    Args:
+      config: the settings.
+      workdir: where everything is written.
+      restart: begin at step 0 even if there are checkpoints; they, the metrics and the events are
+        moved aside, as checkpoints.1, metrics.jsonl.1 and tensorboard.1.
 
     Raises:
       UserError: settings that do not fit each other or this machine; pictures that cannot be read;
-        a place that cannot be written or is in use; a run that has died (`guard.DeadRun`).
+        a place that cannot be written or is in use; checkpoints that cannot be gone on from; a run
+        that has died (`guard.DeadRun`).
       hosts.PeerLost: another process is gone.
     """
     with contextlib.ExitStack() as stack:
@@ -58,7 +66,9 @@ def train(config: TrainConfig, workdir: Path) -> Ended:
         with hosts.all_or_none():
             if hosts.is_first():
                 stack.enter_context(locked(workdir))
-            prepared = Prepared.of(config)
+            prepared = Prepared.of(config, workdir, restart=restart)
+            if restart and hosts.is_first():
+                _move_aside(workdir)
         run = _Run(prepared, workdir, stack.enter_context(stop_signals()), stack)
         with hosts.lost_peers():  # before checkpoints are waited for
             return run.finish()
@@ -69,6 +79,9 @@ _FREE = (
     "data.validation",
     "data.workers",
     "data.cache_bytes",
+    "data.pairs",
+    "data.check",
+    "data.skip_bad",
     "optimizer.accumulate",
 )
 
@@ -105,14 +118,14 @@ class _Run:
         )
 
     def finish(self) -> Ended:
-        """Trains until the end or until asked to stop."""
+        """Train until the end or until asked to stop."""
         try:
             stopped = self._train()
         except guard.DeadRun:
             raise
-        except UserError:
+        except (UserError, OSError) as error:
             if jax.process_count() == 1:  # all would have to be here
-                self._save()  # what has been learned until now
+                self._rescue(error)
             raise
         if stopped and self._step < self._prepared.schedule.steps:
             self._save()
@@ -188,6 +201,14 @@ class _Run:
             self._saved.save(self._state, self._scores.restored if self._scores else None)
             self._saved_step = self._step
 
+    def _rescue(self, error: Exception) -> None:
+        """Save what has been learned until an error, which is told later."""
+        try:
+            self._save()
+        except UserError as another:
+            if str(another) != str(error):
+                self._progress.say(f"step {self._step} is not saved: {another}")
+
     def _write_results(self) -> list[Path]:
         if not hosts.is_first():
             return []
@@ -198,8 +219,21 @@ class _Run:
         return [final, *validation.show(model, weights, shown, self._workdir)]
 
 
+def _move_aside(workdir: Path) -> None:
+    """Rename what a run would go on with, so that it begins at step 0."""
+    names = [checkpoints.RUN_FOLDER, METRICS, EVENTS]
+    free = (
+        i for i in itertools.count(1) if not any((workdir / f"{n}.{i}").exists() for n in names)
+    )
+    number = next(free)
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            (workdir / name).rename(workdir / f"{name}.{number}")
+            terminal.say(f"{workdir / name}: is {name}.{number} now")
+
+
 def evaluate(config: TrainConfig, workdir: Path) -> validation.Scores:
-    """Scores the best checkpoint of a run on the held-out pictures.
+    """Score the best checkpoint of a run on the held-out pictures.
 
     Raises:
       UserError: there is none, or the pictures cannot be read.

@@ -11,11 +11,15 @@ import optax
 from jax.sharding import Mesh
 
 from dgunet_jax import checkpoints
+from dgunet_jax.data import checking
 from dgunet_jax.data.epochs import samples_per_epoch
 from dgunet_jax.data.pipeline import Pair, training_batches, validation_pairs
 from dgunet_jax.data.sources import Source, open_source
 from dgunet_jax.errors import UserError
+from dgunet_jax.files import local_path
 from dgunet_jax.models.network import DGUNet
+from dgunet_jax.terminal import say
+from dgunet_jax.training import hosts
 from dgunet_jax.training.config import TrainConfig
 from dgunet_jax.training.schedule import Schedule, resolve
 from dgunet_jax.training.step import (
@@ -50,8 +54,13 @@ class Prepared:
     given: Any
 
     @classmethod
-    def of(cls, config: TrainConfig) -> Self:
-        """Opens what the config names.
+    def of(cls, config: TrainConfig, workdir: Path, *, restart: bool = False) -> Self:
+        """Opens what the config names, and checks the training pictures.
+
+        Args:
+          config: of the run.
+          workdir: the run's, which exists.
+          restart: whether the run begins anew, whatever is in `workdir`.
 
         Raises:
           UserError: settings that do not fit each other or this machine; pictures or a checkpoint
@@ -60,16 +69,33 @@ class Prepared:
         data = config.data
         mesh = make_mesh()
         check_batch(config, mesh.size)
-        source = open_source(data.train, pairs=data.sigma is None, cache_bytes=data.cache_bytes)
+        found = open_source(
+            data.train,
+            pairs=data.sigma is None,
+            cache_bytes=data.cache_bytes,
+            pattern=data.pattern,
+            strict=not (data.check or data.skip_bad),
+        )
+        given = None if config.init_from is None else _given(config, local_path(config.init_from))
+        held_out = held_out_pairs(config)
+        first = hosts.is_first()
+        source = checking.choose(
+            found,
+            data,
+            workdir,
+            begun=not restart and bool(checkpoints.steps_of_run(workdir / checkpoints.RUN_FOLDER)),
+            write=first,
+            say=say if first else lambda text: None,
+        )
         return cls(
             config,
             mesh,
             source,
-            held_out_pairs(config),
+            held_out,
             resolve(config.optimizer, samples_per_epoch(len(source), data), data.batch),
             DGUNet(config.model),
             make_optimizer(config.optimizer),
-            None if config.init_from is None else _given(config, Path(config.init_from)),
+            given,
         )
 
     def first_state(self) -> TrainState:
@@ -114,13 +140,17 @@ def held_out_pairs(config: TrainConfig) -> list[Pair]:
     """The pairs of validation, read."""
     pairs = config.data.sigma is None
     # Read once and kept as they are, so that a cache would hold them twice.
-    source = open_source(config.data.validation, pairs=pairs, cache_bytes=0)
+    pattern = config.data.pattern
+    source = open_source(config.data.validation, pairs=pairs, cache_bytes=0, pattern=pattern)
     return list(validation_pairs(source, config.data))
 
 
 def _given(config: TrainConfig, path: Path) -> Any:
     """The weights of a checkpoint to begin with."""
-    found, variables = checkpoints.load(path)
+    read = checkpoints.read(path)
+    found = read.model
+    if read.weights and hosts.is_first():
+        say(f"{path}: begins with its weights {read.weights}")
     given = dataclasses.replace(
         found.config,
         num_stages=config.model.num_stages
@@ -133,4 +163,4 @@ def _given(config: TrainConfig, path: Path) -> Any:
             f"{path}: is another network than the config's model;"
             f" it is {checkpoints.config_to_json(found.config)}"
         )
-    return jax.tree.map(np.asarray, variables["params"])
+    return jax.tree.map(np.asarray, read.variables["params"])

@@ -2,10 +2,10 @@
 
 import dataclasses
 import itertools
+import json
 import math
 import shutil
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,15 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
-from dgunet_jax import checkpoints
+from dgunet_jax import checkpoints, terminal
 from dgunet_jax.errors import UserError, one_line, reason
+from dgunet_jax.files import replacing
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.training import hosts
 from dgunet_jax.training.step import TrainState
+from dgunet_jax.wording import listed
 
 _WORST = -1e9  # dB; JSON knows no infinity
+_ITEMS = ("params", "model", "training")
+_UNFINISHED = ".orbax-checkpoint-tmp"
 
 
 class RunCheckpoints:
@@ -53,7 +58,7 @@ class RunCheckpoints:
             preservation_policy=policy, best_fn=_score, best_mode="max"
         )
         try:
-            self._put_unranked_aside()  # Orbax cannot begin with them
+            self._rank_all()
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         except OSError as error:
             raise UserError(f"{self._folder}: cannot be written: {reason(error)}") from error
@@ -88,19 +93,18 @@ class RunCheckpoints:
             raise _unwritable(self._folder, error) from error
 
     def restore_newest(self, state: TrainState) -> TrainState | None:
-        """The newest intact checkpoint's state, with the shardings of `state`.
+        """Return the newest intact checkpoint's state, with the shardings of `state`.
 
-        Damaged ones that are newer are told and put aside, as STEP.damaged.
+        Those whose bytes are wrong and that are newer are told and put aside, as STEP.damaged.
 
         Returns:
-          None if there is no checkpoint.
+          None if the folder is empty.
 
         Raises:
-          UserError: the checkpoints belong to another network, another run or another version, one
-            cannot be read at this time, or all are damaged.
+          UserError: the checkpoints belong to another network, another run, another version or
+            another precision, one cannot be read at this time, or there are only damaged ones.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
+        for step in sorted(self._manager.all_steps(), reverse=True):
             restored, problem = None, None
             try:
                 restored = self._restore(step, state)
@@ -114,8 +118,12 @@ class RunCheckpoints:
                 self._put_aside(step, problem or "another process cannot read it")
             hosts.wait_for_all(f"{step} is put aside")
             self._manager.reload()
-        if steps:
-            raise UserError(f"{self._folder}: all checkpoints are damaged; start in a new workdir")
+        left = sorted(path.name for path in self._folder.iterdir() if _is_checkpoint(path))
+        if hosts.gathered(np.array([bool(left)])).any():
+            raise UserError(
+                f"{self._folder}: no checkpoint to go on from, but {listed(left)}; --restart moves"
+                " them aside and begins again at step 0"
+            )
         return None
 
     def __enter__(self) -> Self:
@@ -141,7 +149,10 @@ class RunCheckpoints:
 
     def _check_room(self, state: TrainState) -> None:
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-        free = shutil.disk_usage(self._folder).free
+        try:
+            free = shutil.disk_usage(self._folder).free
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
         if free < needed:
             raise UserError(
                 f"{self._folder}: has {free / 1e6:,.1f} MB left; a checkpoint needs"
@@ -155,30 +166,36 @@ class RunCheckpoints:
         )
         aside = next(each for name in names if not (each := path.with_name(name)).exists())
         path.rename(aside)
-        line = f"{path}: is damaged ({problem}); it is {aside.name} now"
-        print(line, file=sys.stderr, flush=True)
+        terminal.say(f"{path}: is damaged ({problem}); it is {aside.name} now")
 
-    def _put_unranked_aside(self) -> None:
+    def _rank_all(self) -> None:
+        """Give checkpoints whose score is damaged or missing the worst; Orbax needs one."""
         if hosts.is_first():
             for path in checkpoints.steps_of_run(self._folder):
-                try:
-                    checkpoints.score_of(path)
-                except ValueError as error:
-                    self._put_aside(int(path.name), f"its score: {one_line(error)}")
-        hosts.wait_for_all("all that are left have a score")
+                if not _has_score(metrics := path / "metrics" / "metrics"):
+                    metrics.parent.mkdir(exist_ok=True)
+                    with replacing(metrics) as file:
+                        file.write(json.dumps({"psnr": _WORST}).encode())
+                    terminal.say(f"{path}: has lost its score and counts as the worst now")
+        hosts.wait_for_all("all checkpoints have a score")
 
     def _restore(self, step: int, state: TrainState) -> TrainState:
         path = self._folder / str(step)
         try:
-            json = ocp.args.Composite(model=ocp.args.JsonRestore())
-            model: Any = self._manager.restore(step, args=json)["model"]
-            text, settings = model["config"], model["training"]["settings"]
+            read = ocp.args.Composite(model=ocp.args.JsonRestore())
+            model: Any = self._manager.restore(step, args=read)["model"]
         except Exception as error:
             raise _problem(path, error) from error
         try:
+            text, settings = model["config"], dict(model["training"]["settings"])
+            expected = model["checksums"], model["training"]["checksums"]
             config = checkpoints.config_from_json(text)
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: is not of this version; choose another workdir, or --restart"
+            ) from error
         except UserError as error:  # nothing is damaged that was written by a later version
-            raise UserError(f"{path}: {error}; choose another workdir, or remove it") from error
+            raise UserError(f"{path}: {error}; choose another workdir, or --restart") from error
         if _without_free(config) != _without_free(self._config):
             raise UserError(
                 f"{path}: was trained with another model config; choose another workdir"
@@ -195,6 +212,8 @@ class RunCheckpoints:
         training: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, _training(state))
         weights: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, state.weights)
         try:
+            for name, wanted in (("params", weights), ("training", training)):
+                _check_kind(path / name, wanted)
             items = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
@@ -205,7 +224,6 @@ class RunCheckpoints:
         except Exception as error:
             raise _problem(path, error) from error
         weights, training = items["params"], items["training"]
-        expected = model["checksums"], model["training"]["checksums"]
         if (checkpoints.checksums(weights), _checksums(training)) != expected:
             raise _Damaged("wrong checksums")
         return dataclasses.replace(
@@ -226,13 +244,70 @@ def _without_free(config: DGUNetConfig) -> DGUNetConfig:
     return dataclasses.replace(config, remat=False, unroll=1)
 
 
+def _check_kind(item: Path, wanted: Any) -> None:
+    """Raise a UserError unless an item of a checkpoint holds the arrays that are wanted.
+
+    Orbax would change their type without a word.
+    """
+    stored: Any = ocp.StandardCheckpointHandler().metadata(epath.Path(item))
+    shapes, types = (
+        [
+            {name: getattr(leaf, what) for name, leaf in ocp.tree.to_flat_dict(tree).items()}
+            for tree in (stored.tree, wanted)
+        ]
+        for what in ("shape", "dtype")
+    )
+    if shapes[0] != shapes[1]:
+        raise UserError(f"{item}: holds other arrays than this version; choose another workdir")
+    there, here = types
+    if changed := [name for name in here if there[name] != here[name]]:
+        old, new = np.dtype(there[changed[0]]), np.dtype(here[changed[0]])
+        advice = f"start it with JAX_ENABLE_X64={int(old.itemsize > new.itemsize)}"
+        raise UserError(
+            f"{item}: holds {old} numbers, where this process computes in {new};"
+            f" {advice if 8 in (old.itemsize, new.itemsize) else 'choose another workdir'}"
+        )
+
+
+def _has_score(metrics: Path) -> bool:
+    """Return whether a file holds a score; a UserError if it cannot be read."""
+    try:
+        return isinstance(json.loads(metrics.read_bytes())["psnr"], int | float)
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return False
+    except OSError as error:
+        raise UserError(f"{metrics}: cannot be read: {reason(error)}") from error
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Return whether something looks like a checkpoint, whole or not, under its name or another."""
+    if _UNFINISHED in path.name:
+        return False
+    return path.name[0].isdigit() or any((path / item).exists() for item in _ITEMS)
+
+
 def _problem(path: Path, error: Exception) -> Exception:
-    """What an error of Orbax, which raises many kinds, says of a checkpoint: is it damaged?"""
-    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-    passing = isinstance(error, OSError) and not isinstance(error, missing)
-    if passing or isinstance(error, MemoryError | jax.errors.JaxRuntimeError):
-        return UserError(f"{path}: cannot be read: {reason(error)[:300]}")
-    return _Damaged(one_line(error)[:200])
+    """Return what an error of Orbax, which raises many kinds, says of a checkpoint.
+
+    Only where bytes are wrong or missing, and all that is there can be read, is it damaged.
+    """
+    if isinstance(error, UserError):
+        return error
+    try:
+        checkpoints.check_readable(path)
+    except UserError as unreadable:
+        return unreadable
+    errors = list(_causes(error))
+    missing = [item for item in _ITEMS if not (path / item).is_dir()]
+    if missing or any(map(checkpoints.is_damage, errors)):
+        return _Damaged(f"no {missing[0]}" if missing else one_line(errors[-1])[:200])
+    return UserError(f"{path}: cannot be read: {reason(error)[:300]}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 @jax.jit

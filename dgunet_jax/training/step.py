@@ -34,7 +34,8 @@ class TrainState:
       average: exponential moving average of the weights; None if none is kept.
       skipped: steps whose update was left out, since loss or gradient were not finite.
       skipped_in_row: how many of them were the last ones.
-      best_gain: the largest PSNR of a step's result less that of its input, dB; −∞ at first.
+      best_gain: the largest PSNR of a step's result less that of its input, dB, mean over the
+        images of which both are finite; −∞ at first.
       collapsed_in_row: how many of the last steps were those of a dead run.
     """
 
@@ -171,10 +172,18 @@ def make_train_step(
             return loss, (stage_losses, restored.stages)
 
         gradient, (stage_losses, stages) = jax.grad(total, has_aux=True)(params)
+        psnr = jax.vmap(_psnr, (0, None))(stages, batch["target"])
+        input_psnr = _psnr(batch["input"], batch["target"])
+        # That of an input which is its target is infinite, and there is nothing to gain.
+        gains = psnr[-1] - input_psnr
+        known = jnp.isfinite(gains)
         measured = {
             "losses": stage_losses,
-            "psnr": jax.vmap(_mean_psnr, (0, None))(stages, batch["target"]),
-            "input_psnr": _mean_psnr(batch["input"], batch["target"]),
+            "psnr": psnr.mean(axis=1),
+            "input_psnr": input_psnr.mean(),
+            # Sum and number of those that are known, both averaged over devices and parts.
+            "gain": jnp.where(known, gains, 0).sum(),
+            "gains": known.sum().astype(gains.dtype),
             # A fraction of the devices, and of the parts, whose estimates are finite.
             "finite": jnp.isfinite(stages).all(axis=(1, 2, 3, 4)).astype(jnp.float32),
         }
@@ -223,7 +232,7 @@ def make_train_step(
             average = jax.tree.map(
                 lambda a, p: (decay * a + (1 - decay) * p).astype(a.dtype), average, params
             )
-        gain = (measured["psnr"][-1] - measured["input_psnr"]).astype(jnp.float32)
+        gain = (measured["gain"] / measured["gains"]).astype(jnp.float32)  # NaN if none is known
         # A run with nearly clean inputs begins far below them; it is alive while it gets better.
         lost = (gain < -COLLAPSED_DB) & (gain <= state.best_gain)
         collapsed = lost | (norm < VANISHED_GRADIENT)
@@ -235,7 +244,12 @@ def make_train_step(
             skipped=state.skipped + jnp.where(finite, 0, 1),
             skipped_in_row=jnp.where(finite, 0, state.skipped_in_row + 1),
             best_gain=jnp.fmax(state.best_gain, gain),
-            collapsed_in_row=jnp.where(collapsed, state.collapsed_in_row + 1, 0),
+            collapsed_in_row=jnp.where(
+                collapsed,
+                state.collapsed_in_row + 1,
+                # A step that tells nothing does not end the row either.
+                jnp.where(jnp.isfinite(gain), 0, state.collapsed_in_row),
+            ),
         )
         metrics = Metrics(
             losses=measured["losses"],
@@ -255,8 +269,9 @@ def make_train_step(
     return jax.jit(step, donate_argnums=0)
 
 
-def _mean_psnr(images: Array, targets: Array) -> Array:
-    return jnp.mean(psnr_jax(jnp.clip(images, 0, 1), targets))
+def _psnr(images: Array, targets: Array) -> Array:
+    """Of each image, clamped."""
+    return psnr_jax(jnp.clip(images, 0, 1), targets)
 
 
 def _step_sizes(num_stages: int, params: Any) -> Array:

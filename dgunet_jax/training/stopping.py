@@ -36,10 +36,10 @@ class _CommonStop(Stop):
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Within the block SIGTERM and SIGINT ask to stop instead of ending the process.
+    """Within the block SIGTERM, SIGHUP and SIGINT ask to stop instead of ending the process.
 
-    A second SIGINT ends it after all. If there are several processes, all stop after the same step
-    when one of them is asked.
+    A second SIGINT ends it after all. SIGHUP is left alone where it is ignored, as `nohup` does. If
+    there are several processes, all stop after the same step when one of them is asked.
     """
     alone = jax.process_count() == 1
     stop = Stop() if alone else _CommonStop()
@@ -55,7 +55,9 @@ def stop_signals() -> Iterator[Stop]:
         else:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    numbers = (signal.SIGTERM, signal.SIGINT) if alone else (signal.SIGINT,)
+    numbers = [signal.SIGTERM, signal.SIGINT] if alone else [signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield stop

@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh
 from numpy.typing import NDArray
 
 from dgunet_jax.data.pipeline import Pair
+from dgunet_jax.files import replacing
 from dgunet_jax.images.strips import side_by_side
 from dgunet_jax.metrics.psnr import psnr
 from dgunet_jax.models.network import DGUNet
@@ -59,7 +60,7 @@ def validate(model: DGUNet, params: Mapping[str, Any], pairs: Sequence[Pair]) ->
 
 def strip(model: DGUNet, params: Mapping[str, Any], pair: Pair) -> NDArray[np.float32]:
     """A held-out input, every estimate and the target side by side."""
-    estimates = Restorer(model, {"params": params}).stages(pair["input"])
+    estimates = _estimates(Restorer(model, {"params": params}), pair)
     return side_by_side([pair["input"], *estimates, pair["target"]], _GAP)
 
 
@@ -68,7 +69,7 @@ def show(
 ) -> list[Path]:
     """Writes `comparison.png` (input, restored, target) and `stages.png` (every estimate)."""
     restorer = Restorer(model, {"params": params})
-    restored = [restorer.stages(pair["input"]).clip(0, 1) for pair in pairs]
+    restored = [_estimates(restorer, pair).clip(0, 1) for pair in pairs]
     comparison = [
         [
             (f"input {_decibel(pair['input'].clip(0, 1), pair)}", pair["input"].clip(0, 1)),
@@ -83,6 +84,13 @@ def show(
     _draw(comparison, written[0])
     _draw([stages], written[1])
     return written
+
+
+def _estimates(restorer: Restorer, pair: Pair) -> NDArray[np.float32]:
+    """Every stage's estimate, (K, H, W, C); noise of any strength is meant, and not warned of."""
+    schedule = restorer.schedule([pair["input"].shape[:2]])
+    ((_, estimates),) = restorer.each([(None, pair["input"])], schedule, stages=True)
+    return estimates
 
 
 def _decibel(image: np.ndarray, pair: Pair) -> str:
@@ -102,4 +110,5 @@ def _draw(rows: list[list[tuple[str, np.ndarray]]], path: Path) -> None:
             ax.imshow(image)
             ax.set_title(title, fontsize=9)
             ax.axis("off")
-    figure.savefig(path, dpi=120)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=120, format="png")

@@ -1,26 +1,29 @@
 """What can be seen of a run: lines, scalars and pictures."""
 
+import contextlib
 import json
-import sys
+import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dgunet_jax import terminal
 from dgunet_jax.errors import UserError, reason
 from dgunet_jax.files import replacing
 from dgunet_jax.restoration.progress import clock
 from dgunet_jax.training.step import Metrics
 
-_SCALARS = "metrics.jsonl"
-_EVENTS = "tensorboard"
+METRICS = "metrics.jsonl"
+EVENTS = "tensorboard"
+_FLUSH_EVERY = 30  # seconds
 
 
 def scalars_of(metrics: Metrics) -> dict[str, float]:
-    """A step's metrics by name, stages counted from 1."""
+    """Return a step's metrics by name, stages counted from 1."""
     scalars = {
         "loss": float(metrics.loss),
         "learning_rate": float(metrics.learning_rate),
@@ -40,23 +43,26 @@ def scalars_of(metrics: Metrics) -> dict[str, float]:
 class Recorder:
     """Scalars as JSON lines, and with pictures as TensorBoard events, in a working directory.
 
-    A run that goes on from a step drops what was written after it, so every step is there once.
+    A run that goes on from a step drops what was written after it, so every step is there once. The
+    lines are the record; where events cannot be written, the run goes on without them.
 
     Args:
       workdir: the run's.
       step: the step the run begins with.
+
+    Raises:
+      UserError: the lines cannot be read or written.
     """
 
     def __init__(self, workdir: Path, step: int):
-        from tensorboardX import SummaryWriter
-
-        self._path = workdir / _SCALARS
+        self._path = workdir / METRICS
         _forget(self._path, step)
         try:
-            self._lines = self._path.open("a")
+            # Without a buffer, which closing would try to write again.
+            self._lines = self._path.open("ab", buffering=0)
         except OSError as error:
             raise UserError(f"{self._path}: cannot be written: {reason(error)}") from error
-        self._events = SummaryWriter(str(workdir / _EVENTS), purge_step=step + 1, flush_secs=30)
+        self._events = _Events(workdir / EVENTS, step)
 
     def __enter__(self) -> Self:
         return self
@@ -66,35 +72,103 @@ class Recorder:
         self._events.close()
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Write the scalars of a step.
+
+        Raises:
+          UserError: they cannot be written.
+        """
         # JSON has no infinities; null says that there is no number.
         finite = {name: value if np.isfinite(value) else None for name, value in scalars.items()}
+        line = f"{json.dumps({'step': step, **finite})}\n".encode()
         try:
-            self._lines.write(json.dumps({"step": step, **finite}) + "\n")
-            self._lines.flush()
+            while line:
+                line = line[self._lines.write(line) :]
         except OSError as error:
             raise UserError(f"{self._path}: cannot be written: {reason(error)}") from error
-        for name, value in scalars.items():
-            if np.isfinite(value):
-                self._events.add_scalar(name, value, step)
+        self._events.write(step, {name: v for name, v in finite.items() if v is not None})
 
     def draw(self, step: int, name: str, image: NDArray[np.floating]) -> None:
-        """An image (H, W, 3), clamped to [0, 1]; NaN is black."""
-        shown = np.nan_to_num(image).clip(0, 1)
-        self._events.add_image(name, shown, step, dataformats="HWC")
+        """Write an image (H, W, 3), clamped to [0, 1]; NaN is black."""
+        self._events.draw(step, name, np.nan_to_num(image).clip(0, 1))
+
+
+class _Events:
+    """A file of TensorBoard events, written by the caller's thread.
+
+    tensorboardX's own writer has a thread that a full disk ends, and then waits for it for ever.
+    """
+
+    def __init__(self, folder: Path, step: int):
+        from tensorboardX.record_writer import RecordWriter
+
+        self._folder, self._file = folder.absolute(), None
+        self._flushed = time.monotonic()
+        name = f"events.out.tfevents.{time.time():.0f}.{os.uname().nodename}.{os.getpid()}"
+        try:
+            self._folder.mkdir(exist_ok=True)
+            self._file = RecordWriter(str(self._folder / name))
+        except OSError as error:
+            self._give_up(error)
+        self._add(file_version="brain.Event:2")
+        # What other files hold of later steps does not count.
+        self._add(step=step + 1, session_log={"status": "START"})
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        from tensorboardX.summary import scalar
+
+        for name, value in scalars.items():
+            self._add(step=step, summary=scalar(name, value))
+
+    def draw(self, step: int, name: str, image: NDArray[np.floating]) -> None:
+        from tensorboardX.summary import image as drawn
+
+        self._add(step=step, summary=drawn(name, image, dataformats="HWC"))
+
+    def close(self) -> None:
+        try:
+            if self._file is not None:
+                self._file.close()
+        except OSError as error:
+            self._give_up(error)
+
+    def _add(self, **event: Any) -> None:
+        from tensorboardX.proto import event_pb2
+
+        if self._file is None:
+            return
+        messages: Any = event_pb2  # whose classes are made when it is imported
+        content = messages.Event(wall_time=time.time(), **event).SerializeToString()
+        try:
+            self._file.write(content)
+            if time.monotonic() - self._flushed > _FLUSH_EVERY:
+                self._file.flush()
+                self._flushed = time.monotonic()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        terminal.say(
+            f"{self._folder}: cannot be written: {reason(error)}; the run goes on without"
+            " TensorBoard's events"
+        )
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+        self._file = None
 
 
 def _forget(path: Path, step: int) -> None:
-    """Drops the lines after a step, and a last one that was cut off."""
+    """Drop the lines after a step, and a last one that was cut off."""
     try:
-        content = path.read_text().splitlines() if path.exists() else []
+        content = path.read_bytes().splitlines() if path.exists() else []
         with replacing(path) as file:
             for line in _until(content, step):
-                file.write(f"{line}\n".encode())
+                file.write(line + b"\n")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {reason(error)}") from error
 
 
-def _until(lines: Iterable[str], step: int) -> Iterable[str]:
+def _until(lines: Iterable[bytes], step: int) -> Iterable[bytes]:
     for line in lines:
         try:
             if json.loads(line)["step"] <= step:
@@ -114,16 +188,15 @@ class Progress:
 
     def __init__(self, steps: int, every: int, silent: bool = False):
         self._steps, self._every, self._silent = steps, every, silent
-        self._terminal = sys.stderr.isatty()
-        self._open = False  # whether there is a line to be renewed
+        self._renews = terminal.on_screen()
         self._began: tuple[float, int] | None = None
 
     def show(self, step: int, metrics: Metrics) -> None:
-        """Called with the metrics of every step, after it has ended."""
+        """Tell the metrics of a step; to be called after every one."""
         # The rate is that of the steps after the first, so that compiling does not count.
         if self._began is None:
             self._began = time.monotonic(), step
-        if self._silent or (not self._terminal and step % self._every and step != self._steps):
+        if self._silent or (not self._renews and step % self._every and step != self._steps):
             return
         line = f"step {step}/{self._steps}  loss {float(metrics.loss):.4f}"
         line += f"  {float(metrics.psnr[-1]):.2f} dB (input {float(metrics.input_psnr):.2f})"
@@ -131,17 +204,9 @@ class Progress:
         if step > begin:
             seconds = (time.monotonic() - since) / (step - begin)
             line += f"  {1 / seconds:.2f} steps/s  {clock(seconds * (self._steps - step))} left"
-        if self._terminal:
-            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
-            self._open = True
-        else:
-            print(line, file=sys.stderr, flush=True)
+        (terminal.renew if self._renews else terminal.say)(line)
 
     def say(self, line: str) -> None:
-        """Prints a line that stays."""
-        if self._silent:
-            return
-        if self._open:
-            print(file=sys.stderr)
-            self._open = False
-        print(line, file=sys.stderr, flush=True)
+        """Print a line that stays."""
+        if not self._silent:
+            terminal.say(line)

@@ -119,6 +119,14 @@ def test_every_recipe_is_valid_and_opens_with_its_command(path):
             ["--config", "configs/gopro.py", "--workdir", "x", "--config.data.train=gone"],
             "gone",
         ),
+        (
+            ["--config", "configs/quickstart.py", "--workdir", "gs://bucket/run"],
+            "gs://bucket/run: remote storage is not supported",
+        ),
+        (
+            ["--config", "configs/quickstart.py", "--workdir", "x", "--restart", "--mode=evaluate"],
+            "--restart is for --mode train",
+        ),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line_and_status_2(arguments, part, tmp_path):
@@ -154,6 +162,13 @@ def test_a_value_is_unset_by_none():
     assert (values["data"]["sigma"], values["init_from"]) == (None, None)
     assert values["data"]["patch"] == settings()["data"]["patch"]
     assert from_config_dict(values).data.sigma is None
+
+
+def test_look_at_finds_a_file_in_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.py").touch()
+    assert look_at(["--config=~/mine.py:wide"]).words == [f"--config={tmp_path}/mine.py:wide"]
+    assert look_at(["--config", "~/mine.py"]).words == [f"--config={tmp_path}/mine.py"]
 
 
 @pytest.mark.parametrize(

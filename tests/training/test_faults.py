@@ -1,5 +1,6 @@
 """What a user or a machine can get wrong: one line each, and nothing is lost."""
 
+import os
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 
 from dgunet_jax import UserError
 from dgunet_jax.training import loop
+from dgunet_jax.training.preparing import Prepared
 from tests.small import equal
 from tests.training.settings import settings
 from tests.training.test_loop import model
@@ -103,6 +105,52 @@ def test_weights_to_begin_with_that_are_none(tmp_path):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"nothing of the kind")
     fails(settings(init_from=str(path)), tmp_path / "run", "weights.safetensors: ")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"init_from": "gs://bucket/run"},
+        {"data": {"train": "gs://bucket/run"}},
+        {"data": {"validation": "gs://bucket/run"}},
+        {"data": {"train": "tfds:gs://bucket/run"}},
+    ],
+)
+def test_remote_storage_is_refused(tmp_path, monkeypatch, changes):
+    monkeypatch.chdir(tmp_path)
+    fails(settings(**changes), tmp_path / "run", "gs://bucket/run: remote storage is not supported")
+    assert os.listdir(tmp_path) == ["run"]
+
+
+def test_weights_in_the_home_directory(start, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(Path(start).parent))
+    config = settings(init_from=f"~/{Path(start).name}")
+    assert Prepared.of(config, tmp_path).given is not None
+
+
+def test_a_workdir_that_vanishes_is_told_once(start, tmp_path, monkeypatch, capsys):
+    original = loop.Progress.show
+
+    def show(self, step, metrics):
+        original(self, step, metrics)
+        if step == 3:
+            shutil.rmtree(tmp_path / "run")
+
+    monkeypatch.setattr(loop.Progress, "show", show)
+    config = settings(init_from=start, report={"evaluate_every": 100, "save_every": 4})
+    message = "run/checkpoints: cannot be written: No such file or directory$"
+    fails(config, tmp_path / "run", message)
+    assert "cannot be written" not in capsys.readouterr().err
+    assert not os.listdir(tmp_path)
+
+
+def test_a_profile_that_cannot_be_written_is_told_once(start, tmp_path, capsys):
+    (tmp_path / "tensorboard").touch()
+    report = {"profile_from": 1, "profile_steps": 1, "evaluate_every": 100, "pictures_every": 100}
+    assert loop.train(settings(init_from=start, report=report), tmp_path).step == 6
+    said = [line for line in capsys.readouterr().err.splitlines() if "cannot be written" in line]
+    assert len(said) == 2
+    assert f"{tmp_path}/tensorboard: the profile cannot be written: " in said[1]
 
 
 def test_a_profile_of_the_steps_that_were_asked_for(start, tmp_path):

@@ -178,6 +178,30 @@ def test_incomplete_or_wrong_addresses(arguments, message):
         hosts.join(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("address", "found", "listening"),
+    [
+        ("127.0.0.1:7", "127.0.0.1", "127.0.0.1:7"),
+        ("localhost:7", "127.0.0.1", "localhost:7"),
+        ("192.0.2.1:7", "192.0.2.1", "[::]:7"),  # of another machine, such as a router
+        ("this-host:7", "127.0.1.1", "[::]:7"),  # as Debian's /etc/hosts has it
+        ("unknown-host:7", None, "[::]:7"),
+    ],
+)
+def test_join_listens_at_the_address_that_is_given(monkeypatch, address, found, listening):
+    def look_up(*_, **__):
+        if found is None:
+            raise socket.gaierror(-2, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (found, 0))]
+
+    given = {}
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr("jax.distributed.initialize", lambda **arguments: given.update(arguments))
+    assert hosts.join(address, 2, 0)
+    assert given["coordinator_address"] == address
+    assert given["coordinator_bind_address"] == listening
+
+
 def test_nobody_to_join():
     assert not hosts.join()
 

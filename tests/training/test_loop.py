@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,6 +18,7 @@ from dgunet_jax.training import loop
 from dgunet_jax.training.guard import DeadRun
 from dgunet_jax.training.preparing import check_batch
 from dgunet_jax.training.saving import RunCheckpoints
+from dgunet_jax.training.step import make_optimizer, state_of
 from tests.small import equal
 from tests.training.settings import settings
 
@@ -100,11 +102,20 @@ def flip_a_bit(checkpoint):
     arrays.write_bytes(content)
 
 
-def empty_the_score(checkpoint):
-    (checkpoint / "metrics/metrics").write_text("")
+def cut_off(checkpoint):
+    arrays = max((checkpoint / "params").rglob("d/*"), key=lambda p: p.stat().st_size)
+    arrays.write_bytes(arrays.read_bytes()[:100])
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, empty_the_score])
+def remove_weights(checkpoint):
+    shutil.rmtree(checkpoint / "params")
+
+
+def break_json(checkpoint):
+    (checkpoint / "model/metadata").write_text('{"config": ')
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut_off, remove_weights, break_json])
 def test_a_damaged_checkpoint_is_told_and_the_one_before_used(
     finished, start, tmp_path, capsys, damage
 ):
@@ -112,16 +123,119 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_used(
     shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
     damage(tmp_path / "checkpoints/6")
     (tmp_path / "checkpoints/6.damaged").mkdir()  # by an earlier accident
-    if damage is empty_the_score:
-        dgunet_jax.load(tmp_path)
     ended = loop.train(settings(init_from=start), tmp_path)
     said = capsys.readouterr().err
     assert f"{tmp_path}/checkpoints/6: is damaged" in said
     assert "it is 6.damaged2 now" in said
-    assert (tmp_path / "checkpoints/6.damaged2/params").is_dir()
+    assert (tmp_path / "checkpoints/6.damaged2/training").is_dir()
     assert "going on from step 4" in said
     assert ended.step == 6
     assert equal(model(tmp_path), model(workdir))
+
+
+@pytest.mark.parametrize("stream", [None, "/dev/full"])
+def test_a_run_ends_though_it_cannot_say_so(finished, start, tmp_path, monkeypatch, stream):
+    workdir, _ = finished
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "model.safetensors").unlink()
+    with contextlib.ExitStack() as stack:
+        file = stream if stream is None else stack.enter_context(open(stream, "w"))
+        monkeypatch.setattr("sys.stderr", file)
+        assert loop.train(settings(init_from=start), tmp_path).step == 6
+    assert equal(model(tmp_path), model(workdir))
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"psnr": "high"}', None])
+def test_a_checkpoint_without_its_score_is_gone_on_from(finished, start, tmp_path, capsys, content):
+    workdir, _ = finished
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+    metrics = tmp_path / "checkpoints/6/metrics"
+    shutil.rmtree(metrics) if content is None else (metrics / "metrics").write_text(content)
+    with RunCheckpoints(tmp_path, settings().model, {}):
+        pass
+    said = capsys.readouterr().err
+    assert said == f"{tmp_path}/checkpoints/6: has lost its score and counts as the worst now\n"
+    assert json.loads((metrics / "metrics").read_text()) == {"psnr": -1e9}
+    if content is None:
+        assert loop.train(settings(init_from=start), tmp_path).step == 6
+        assert "going on from step 6" in capsys.readouterr().err
+
+
+def test_a_run_begins_again_only_if_it_is_told_to(finished, start, tmp_path, capsys):
+    workdir, _ = finished
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+    for step in (4, 6):
+        flip_a_bit(tmp_path / f"checkpoints/{step}")
+    for _ in range(2):
+        with pytest.raises(UserError) as caught:
+            loop.train(settings(init_from=start), tmp_path)
+        assert str(caught.value) == (
+            f"{tmp_path}/checkpoints: no checkpoint to go on from, but 4.damaged, 6.damaged;"
+            " --restart moves them aside and begins again at step 0"
+        )
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    capsys.readouterr()
+    assert loop.train(settings(init_from=start), tmp_path, restart=True).step == 6
+    said = capsys.readouterr().err
+    for name in ("checkpoints", "metrics.jsonl", "tensorboard"):
+        assert f"{tmp_path}/{name}: is {name}.1 now" in said
+    assert (tmp_path / "metrics.jsonl.1").read_bytes() == before
+    assert sorted(os.listdir(tmp_path / "checkpoints.1")) == ["4.damaged", "6.damaged"]
+    assert equal(model(tmp_path), model(workdir))
+    assert len(json.loads((tmp_path / "run.json").read_text())) == 2
+
+
+def test_a_score_that_cannot_be_read_is_kept(tmp_path):
+    metrics = tmp_path / "checkpoints/6/metrics/metrics"
+    metrics.mkdir(parents=True)  # which cannot be read either
+    message = f"{metrics}: cannot be read: Is a directory"
+    with pytest.raises(UserError, match=message):
+        RunCheckpoints(tmp_path, settings().model, {})
+    assert os.listdir(tmp_path / "checkpoints") == ["6"]
+
+
+@pytest.mark.parametrize(("name", "held"), [("6 copy", None), ("old", "params"), ("\u00b2", None)])
+def test_restore_newest_refuses_what_looks_like_a_checkpoint(tmp_path, name, held):
+    (tmp_path / "checkpoints" / name / (held or "")).mkdir(parents=True)
+    with (
+        RunCheckpoints(tmp_path, settings().model, {}) as saved,
+        pytest.raises(UserError, match=f"no checkpoint to go on from, but {name}; --restart"),
+    ):
+        saved.restore_newest(None)
+
+
+def test_restore_newest_ignores_what_is_not_a_checkpoint(tmp_path):
+    for name in ("4.orbax-checkpoint-tmp-7", "lost+found", ".snapshot"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    with RunCheckpoints(tmp_path, settings().model, {}) as saved:
+        assert saved.restore_newest(None) is None
+
+
+def test_another_precision_is_told_and_kept(start, tmp_path):
+    config = settings(init_from=start, report={"evaluate_every": 100, "pictures_every": 100})
+    _, variables = dgunet_jax.load(start)
+    optimizer = make_optimizer(config.optimizer)
+    state = state_of(variables["params"], optimizer, config.optimizer)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(
+            lambda leaf: leaf.astype(np.float64) if leaf.dtype == np.float32 else leaf, state
+        )
+        with RunCheckpoints(tmp_path, config.model, {}) as saved:
+            saved.save(wide.replace(step=wide.step + 1), None)
+        with RunCheckpoints(tmp_path, config.model, {}) as saved:
+            restored = saved.restore_newest(wide)
+        assert restored is not None
+        assert equal(restored.params, wide.params)
+    message = (
+        "checkpoints/1/params: holds float64 numbers, where this process computes in float32;"
+        " start it with JAX_ENABLE_X64=1"
+    )
+    with (
+        RunCheckpoints(tmp_path, config.model, {}) as saved,
+        pytest.raises(UserError, match=message),
+    ):
+        saved.restore_newest(state)
+    assert os.listdir(tmp_path / "checkpoints") == ["1"]
 
 
 def test_what_cannot_be_read_now_is_kept(finished, start, tmp_path, monkeypatch):
@@ -130,6 +244,7 @@ def test_what_cannot_be_read_now_is_kept(finished, start, tmp_path, monkeypatch)
     for error, message in (
         (OSError(116, "Stale file handle"), "checkpoints/6: cannot be read: Stale file handle"),
         (MemoryError(), "checkpoints/6: cannot be read: MemoryError"),
+        (RuntimeError("of an unknown kind"), "checkpoints/6: cannot be read: of an unknown kind"),
     ):
 
         def fail(*arguments, error=error, **more):
@@ -139,9 +254,9 @@ def test_what_cannot_be_read_now_is_kept(finished, start, tmp_path, monkeypatch)
             patched.setattr("orbax.checkpoint.CheckpointManager.restore", fail)
             loop.train(settings(init_from=start), tmp_path)
     path = tmp_path / "checkpoints/6/model/metadata"
-    path.write_text(path.read_text().replace('\\"remat\\"', '\\"new_choice\\"'))
+    path.write_text(path.read_text().replace('\\"blockwise\\"', '\\"new_choice\\"'))
     assert "new_choice" in path.read_text()
-    with pytest.raises(UserError, match=r"checkpoints/6: .*unknown entries: new_choice; choose"):
+    with pytest.raises(UserError, match=r"checkpoints/6: .*: new_choice; choose"):
         loop.train(settings(init_from=start), tmp_path)
     names = {p.name for p in (workdir / "checkpoints").iterdir()}
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == names
@@ -157,7 +272,10 @@ def test_what_changes_only_the_cost_may_be_changed(finished, start, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": {"train": "photographs:ihc,rocket,retina"}}, r"\(training pictures\)"),
+        (
+            {"data": {"train": "photographs:ihc,rocket,retina"}},
+            "began with other training pictures",
+        ),
         ({"optimizer": {"steps": 9}}, r"was trained with other settings \(optimizer\.steps\)"),
         ({"data": {"patch": 24}}, r"was trained with other settings \(data\.patch\)"),
     ],

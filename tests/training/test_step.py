@@ -144,3 +144,25 @@ def test_the_last_stage_alone_can_be_minimised():
     alone = [float(LOSSES[config.loss](stage, images["target"])) for stage in stages]
     np.testing.assert_allclose(metrics.losses, alone, rtol=1e-5)
     assert metrics.loss == metrics.losses[-1]
+
+
+def test_clean_inputs_do_not_count_as_a_collapse(compiled):
+    first, step = compiled
+    clean = batch(0.0)
+    state, metrics = step(first(), clean)
+    assert float(metrics.input_psnr) == np.inf
+    assert int(state.collapsed_in_row) == 0
+    assert float(state.best_gain) == -np.inf
+    # Of a batch with one clean input the other one counts.
+    half = batch(3.0)
+    half["input"][0] = half["target"][0]
+    state, _ = step(state, half)
+    best = float(state.best_gain)
+    assert 0 < best < np.inf
+    state, _ = step(state, batch(0.01))
+    assert int(state.collapsed_in_row) == 1
+    state, _ = step(state, clean)  # which tells nothing of it
+    assert int(state.collapsed_in_row) == 1
+    assert float(state.best_gain) == best
+    state, _ = step(state, batch(0.01))
+    assert int(state.collapsed_in_row) == 2
