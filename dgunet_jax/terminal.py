@@ -62,6 +62,9 @@ def run(command: Callable[[], int]) -> int:
         except KeyboardInterrupt:
             say("interrupted")
             status = 130
+        except BrokenPipeError:  # a library's output, such as help, whose reader has gone
+            _discard(sys.stdout)
+            status = 128 + signal.SIGPIPE
         except OSError as error:
             if error.errno is None:  # not the system's, but a library's
                 raise

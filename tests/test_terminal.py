@@ -95,6 +95,12 @@ def test_run_goes_on_without_its_streams(
     assert (tmp_path / "done").exists()
 
 
+def test_run_ends_quietly_when_nothing_reads_what_a_library_prints(tmp_path: Path):
+    body = "[print('x' * 1000, flush=True) for _ in range(1000)]"
+    ended = start(body, tmp_path, "| head -c 1 >&2; exit ${PIPESTATUS[0]}")
+    assert (ended.returncode, ended.stderr) == (141, "x")
+
+
 def test_run_keeps_files_off_the_numbers_of_closed_streams(tmp_path: Path):
     body = "file = open('out', 'w'); __import__('os').write(2, b'of a library'); file.close()"
     ended = start(body, tmp_path, ">&- 2>&- <&-")
@@ -121,3 +127,23 @@ def test_run_ends_at_an_interrupt(tmp_path: Path):
     body = f"__import__('os').kill(__import__('os').getpid(), {signal.SIGINT.value})"
     ended = start(f"{body}; __import__('time').sleep(9)", tmp_path)
     assert (ended.returncode, ended.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_run_removes_what_is_half_written_when_it_is_asked_to_end(tmp_path: Path, number: int):
+    body = f"""import os
+    from dgunet_jax.files import replacing
+    with replacing("result") as file:
+        file.write(b"half")
+        os.kill(os.getpid(), {int(number)})"""
+    ended = start(body, tmp_path)
+    assert (ended.returncode, ended.stderr) == (128 + number, "")
+    assert os.listdir(tmp_path) == ["program.py"]
+
+
+def test_run_leaves_a_hangup_ignored(tmp_path: Path):
+    body = "import os, signal; os.kill(os.getpid(), signal.SIGHUP)"
+    (tmp_path / "program.py").write_text(PROGRAM.format(body=body))
+    command = f"trap '' HUP; {sys.executable} program.py"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run(command, shell=True, cwd=tmp_path, env=environment).returncode == 0
