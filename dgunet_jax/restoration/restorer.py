@@ -210,7 +210,7 @@ class Restorer:
                 f" {channel}; all values must be finite"
             )
         if self._of_images and not (low >= _LEAST and high <= _MOST):
-            advice = "; divide it by 255" if 1 < high <= 255 and low >= 0 else ""
+            advice = "; divide it by 255" if 64 < high < 512 else ""
             raise UserError(
                 f"the image has values from {low:.4g} to {high:.4g}; they must lie in [0, 1]"
                 + advice
