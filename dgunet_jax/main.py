@@ -105,6 +105,9 @@ def _run_together(config: "TrainConfig", workdir: Path) -> int:
 
 
 def _run_mode(config: "TrainConfig", workdir: Path) -> int:
+    from dgunet_jax.compilation import check_platform
+
+    check_platform()
     if (_DATASET.value is None) != (_DATA.value is None):
         raise UserError("--dataset and --data go together; one of them is missing")
     if _DATASET.value is not None:
