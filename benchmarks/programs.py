@@ -13,7 +13,7 @@ import optax
 
 from benchmarks.weights import random_params
 from dgunet_jax.models import convolution
-from dgunet_jax.models.config import VARIANTS
+from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.training import flops
 from dgunet_jax.training.losses import stage_losses
@@ -84,7 +84,7 @@ class Compiled:
 
 def forward(variant: str, unroll: int | bool) -> Program:
     """Restoring one picture of 256×256 pixels."""
-    model = DGUNet(dataclasses.replace(VARIANTS[variant], unroll=unroll))
+    model = DGUNet(_config(variant, unroll))
 
     def restore(params: Any, images: Array) -> Array:
         restored: Any = model.apply({"params": params}, images)
@@ -95,7 +95,7 @@ def forward(variant: str, unroll: int | bool) -> Program:
 
 def training_step(variant: str, unroll: int | bool) -> Program:
     """Loss of all stages, its gradient and an Adam update, on two patches of 64×64 pixels."""
-    model = DGUNet(dataclasses.replace(VARIANTS[variant], unroll=unroll))
+    model = DGUNet(_config(variant, unroll))
     optimizer = optax.adam(_LEARNING_RATE)
     loss_name = LOSSES[variant.removesuffix("_plus")]
 
@@ -117,6 +117,11 @@ def training_step(variant: str, unroll: int | bool) -> Program:
         lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(optimizer.init, params)
     )
     return _trace(step, (params, moments), images, np.roll(images, 1, axis=1))
+
+
+def _config(variant: str, unroll: int | bool) -> DGUNetConfig:
+    """The variant, with the kernels that training and restoring choose on this machine."""
+    return dataclasses.replace(VARIANTS[variant], unroll=unroll).on(jax.devices()[0].platform)
 
 
 def _trace(function: Callable, *arguments) -> Program:

@@ -39,7 +39,7 @@ RUN_FOLDER = "checkpoints"
 _TORCH_SUFFIXES = (".pth", ".pt", ".pkl")
 _SAFETENSORS = ".safetensors"
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
-_EXECUTION = ("unroll", "remat")
+_EXECUTION = ("unroll", "remat", "kernels")
 _SIGNS_OF_DAMAGE = (
     "data_loss",
     "out_of_range",

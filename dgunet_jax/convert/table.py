@@ -99,7 +99,7 @@ def check_official(config: DGUNetConfig) -> None:
     """Raises a UserError, naming the choices, unless a released model makes the same ones."""
     family = ("cs" if config.measurements else "derain") + ("" if config.share_middle else "_plus")
     free = {"width", "growth", "last_growth", "num_stages", "measurements", "channels"}
-    free |= {"blockwise", "dtype", "unroll", "remat"}
+    free |= {"blockwise", "dtype", "unroll", "remat", "kernels"}
     differing = [
         f"{field.name}={getattr(config, field.name)!r}"
         for field in dataclasses.fields(config)

@@ -48,6 +48,8 @@ class DGUNetConfig:
         all.
       remat: recompute each stage in the backward pass instead of keeping its features. Gradients
         can then neither be differentiated again nor be batched by `jax.vmap`.
+      kernels: the form of the convolutions, see `convolution.kernels`; "auto": that of the platform
+        the program is lowered for.
 
     Raises:
       UserError: a value that makes no network; the message names it and the rule.
@@ -72,6 +74,7 @@ class DGUNetConfig:
     dtype: str | None = None
     unroll: int | bool = 1
     remat: bool = False
+    kernels: Literal["auto", "cpu", "plain"] = "auto"
 
     def __post_init__(self):
         for name, hint in get_type_hints(type(self)).items():
@@ -122,6 +125,16 @@ class DGUNetConfig:
     def multiple(self) -> int:
         """Image sides must be multiples of it: 8 for three halvings, 32 for blocks."""
         return BLOCK if self.measurements else 8
+
+    def on(self, platform: str) -> "DGUNetConfig":
+        """Return the configuration for devices of a platform, such as "cpu", "gpu" or "tpu".
+
+        It chooses the kernels where they are "auto", which a program that knows its devices need
+        not leave open.
+        """
+        if self.kernels != "auto":
+            return self
+        return dataclasses.replace(self, kernels="cpu" if platform == "cpu" else "plain")
 
     @property
     def num_middle(self) -> int:

@@ -1,22 +1,52 @@
-"""Convolutions whose gradients are fast inside a loop.
+"""Convolutions, in the form that is fastest on the platform a program is compiled for.
 
-XLA's CPU backend rewrites the gradients of a convolution into the layout of its fast kernel, but
-not inside the body of a `lax.scan`. The layouts of the tangents are therefore declared such that
-the transposes JAX derives from them have that layout from the start (docs/decisions.md).
+On GPU and TPU they are XLA's own, with the transposes that JAX derives for their gradients. XLA's
+CPU backend needs help (docs/decisions.md):
+
+* It rewrites the gradients of a convolution into the layout of its fast kernel, but not inside the
+  body of a `lax.scan`. The layouts of the tangents are therefore declared such that the transposes
+  JAX derives from them have that layout from the start.
+* It takes output channels in blocks of 64, and is slow at an incomplete one.
+* Convolutions of few channels are faster as matrix products of shifted copies.
+
+Which form a program gets is decided when it is lowered, from its platform; `kernels` overrides
+that.
 """
 
+import contextlib
+import contextvars
 import functools
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 Array = jax.Array
+Kernels = Literal["auto", "cpu", "plain"]
 
 _BLOCK = 64  # output channels
 _MOST = 15  # zeros worth adding to them
 _MOST_IN_GRADIENT = 24  # and to those of a kernel's gradient
 _THIN = 3  # channels up to which a convolution is a matrix product of shifted copies
+
+_kernels: contextvars.ContextVar[Kernels] = contextvars.ContextVar("kernels", default="auto")
+
+
+@contextlib.contextmanager
+def kernels(choice: Kernels) -> Iterator[None]:
+    """Choose the form of the convolutions that are traced within the block.
+
+    Args:
+      choice: "auto": that of the platform a program is lowered for; "cpu": the form for XLA's CPU
+        backend; "plain": XLA's own convolutions.
+    """
+    token = _kernels.set(choice)
+    try:
+        yield
+    finally:
+        _kernels.reset(token)
 
 
 def convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
@@ -25,14 +55,9 @@ def convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
 
     The size stays with an odd kernel and stride 1, and is halved by a 4×4 kernel with stride 2.
     """
-    h, _, i, o = kernel.shape
-    if h == 1:
+    if kernel.shape[0] == 1:
         return _matrix_product(x, kernel[0, 0])
-    if stride == 1 and i <= _THIN:
-        return _few_inputs(x, kernel)
-    if stride == 1 and o <= _THIN:
-        return _few_outputs(x, kernel)
-    return _general(x, kernel, stride)
+    return _convolve(x, kernel, stride, _kernels.get())
 
 
 def upsample(x: Array, kernel: Array) -> Array:
@@ -46,33 +71,72 @@ def upsample(x: Array, kernel: Array) -> Array:
     return blocks.reshape(n, height * a, width * b, o)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _general(x: Array, kernel: Array, stride: int) -> Array:
-    outputs = kernel.shape[3]
-    return _declared(x, _filled(kernel, 3), stride, ("NHWC", "HWIO", "NHWC"))[..., :outputs]
+def shared(x: Array) -> Array:
+    """Return `x`, of which all that reads it shares one copy; XLA's CPU backend makes several."""
+    return _by_platform(_kernels.get(), lax.optimization_barrier, lambda x: x, x)
 
 
-@_general.defjvp
-def _general_jvp(stride, primals, tangents):
+def _by_platform(
+    choice: Kernels, on_cpu: Callable[..., Any], elsewhere: Callable[..., Any], *arguments: Any
+) -> Any:
+    if choice == "auto":
+        return lax.platform_dependent(*arguments, cpu=on_cpu, default=elsewhere)
+    return (on_cpu if choice == "cpu" else elsewhere)(*arguments)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _convolve(x: Array, kernel: Array, stride: int, choice: Kernels) -> Array:
+    def on_cpu(x, kernel):
+        if form := _thin_form(kernel.shape, stride):
+            return form(x, kernel)
+        filled = _declared(x, _filled(kernel, 3), stride, _PLAIN)
+        return filled[..., : kernel.shape[3]]
+
+    return _by_platform(choice, on_cpu, functools.partial(_declared, stride=stride), x, kernel)
+
+
+@_convolve.defjvp
+def _convolve_jvp(stride, choice, primals, tangents):
     x, kernel = primals
     dx, dkernel = tangents
+    plain = functools.partial(_declared, stride=stride)
+    thin = _thin_form(kernel.shape, stride)
 
-    # Checkpointed, so that a transposed copy of the input is not kept for the backward pass.
-    @functools.partial(jax.checkpoint, prevent_cse=False)
-    def from_input(dx, kernel):
+    def from_input_on_cpu(dx, kernel):
+        if thin:
+            return thin(dx, kernel)
         # Its transpose has the inputs as outputs, so those are the channels to fill up.
         dx, kernel = _filled(dx, 3), _filled(kernel, 2).swapaxes(2, 3)
         return _declared(dx, kernel, stride, ("NHWC", "HWOI", "NHWC"))
 
-    @functools.partial(jax.checkpoint, prevent_cse=False)
-    def from_kernel(x, dkernel):
+    def from_kernel_on_cpu(x, dkernel):
+        if thin:
+            return thin(x, dkernel)
         outputs = dkernel.shape[3]
         x = x.transpose(3, 1, 2, 0)
         dkernel = _filled(dkernel.transpose(2, 0, 1, 3), 3, most=_MOST_IN_GRADIENT)
         turned = _declared(x, dkernel, stride, ("CHWN", "IHWO", "HWNC"))
         return turned.transpose(2, 0, 1, 3)[..., :outputs]
 
-    return _general(x, kernel, stride), from_input(dx, kernel) + from_kernel(x, dkernel)
+    # Checkpointed, so that a transposed copy of the input is not kept for the backward pass.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def from_input(dx, kernel):
+        return _by_platform(choice, from_input_on_cpu, plain, dx, kernel)
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def from_kernel(x, dkernel):
+        return _by_platform(choice, from_kernel_on_cpu, plain, x, dkernel)
+
+    value = _convolve(x, kernel, stride, choice)
+    return value, from_input(dx, kernel) + from_kernel(x, dkernel)
+
+
+def _thin_form(shape: tuple[int, ...], stride: int) -> Callable[[Array, Array], Array] | None:
+    """How XLA's CPU backend computes a convolution of few input or output channels."""
+    *_, inputs, outputs = shape
+    if stride != 1 or min(inputs, outputs) > _THIN:
+        return None
+    return _few_inputs if inputs <= _THIN else _few_outputs
 
 
 def _filled(a, axis, most=_MOST):
@@ -93,7 +157,10 @@ def missing_channels(channels: int, most: int) -> int:
     return missing if missing <= most else 0
 
 
-def _declared(x, kernel, stride, layouts):
+_PLAIN = ("NHWC", "HWIO", "NHWC")
+
+
+def _declared(x, kernel, stride, layouts=_PLAIN):
     border = (kernel.shape[layouts[1].index("H")] - 1) // 2
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), ((border, border),) * 2, dimension_numbers=layouts

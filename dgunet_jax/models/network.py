@@ -106,7 +106,9 @@ class DGUNet(nn.Module):
         """The first stage's estimate and memory."""
         if not self.config.remat or self.is_initializing():
             return self.first(x, None, y, shared)
-        if shared.operator is not None or shared.masks is not None:  # not all differentiable
+        # What is forced to be computed late costs other backends; and not all is differentiable.
+        forced = self.config.kernels == "cpu"
+        if not forced or shared.operator is not None or shared.masks is not None:
             return nn.remat(_run_stage(y, shared))(self.first, x, None)
         stage, variables = self.first.unbind()
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from dgunet_jax.models import blocks, subspace
 from dgunet_jax.models.config import NUM_BASIS, DGUNetConfig
+from dgunet_jax.models.convolution import shared
 
 Array = jax.Array
 Masks = tuple[Array, ...] | None
@@ -73,9 +74,7 @@ class Decoder(nn.Module):
             mask, channels = at_scale(masks, i), self.config.width + self.config.growth * i
             up = blocks.Upsample(channels, name=f"up_{i}")(x, mask)
             skip = blocks.Conv(channels, name=f"skip_{i}")(kept[i], mask)
-            # Behind the barrier both of the block's convolutions read one copy; XLA's CPU backend
-            # makes two otherwise.
-            x = jax.lax.optimization_barrier(jnp.concatenate([up, skip], -1))
+            x = shared(jnp.concatenate([up, skip], -1))
             x = blocks.UNetBlock(channels, norm=False, name=f"block_{i}")(x, mask)
             outputs.insert(0, x)
         return outputs

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from dgunet_jax.errors import UserError
 from dgunet_jax.models import blocks, proximal
 from dgunet_jax.models.config import DGUNetConfig
+from dgunet_jax.models.convolution import kernels
 from dgunet_jax.models.proximal import Masks, Memory
 from dgunet_jax.operators.gradient import Operator, gradient_step, zero_extends
 from dgunet_jax.operators.known import Identity, Within, from_blocks, to_blocks
@@ -94,15 +95,20 @@ class Stage(nn.Module):
             return x
         operator = self.operator(shared)
         step_size = self.step_size.astype(x.dtype)
-        return gradient_step(operator.forward, lambda r: operator.adjoint(r, at=x), step_size, x, y)
+        with kernels(self.config.kernels):
+            return gradient_step(
+                operator.forward, lambda r: operator.adjoint(r, at=x), step_size, x, y
+            )
 
     def proximal(
         self, v: Array, memory: Memory | None, y: Array, shared: Shared
     ) -> tuple[Array, Memory | None]:
         """The next estimate and memory from the gradient step's image."""
-        if not self.config.blockwise:
-            return self._proximal(v, memory, y, shared)
-        x, memory = self._proximal(to_blocks(v), memory, y, dataclasses.replace(shared, masks=None))
+        with kernels(self.config.kernels):
+            if not self.config.blockwise:
+                return self._proximal(v, memory, y, shared)
+            alone = dataclasses.replace(shared, masks=None)
+            x, memory = self._proximal(to_blocks(v), memory, y, alone)
         # Blocks outside the picture are not empty behind a bias.
         x = blocks.masked(from_blocks(x, *v.shape[1:3]), proximal.at_scale(shared.masks, 0))
         return x, memory

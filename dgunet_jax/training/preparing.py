@@ -156,7 +156,7 @@ def _given(config: TrainConfig, path: Path) -> Any:
         num_stages=config.model.num_stages
         if found.config.share_middle
         else found.config.num_stages,
-        **{name: getattr(config.model, name) for name in ("dtype", "unroll", "remat")},
+        **{name: getattr(config.model, name) for name in ("dtype", "unroll", "remat", "kernels")},
     )
     if given != config.model:
         raise UserError(

@@ -241,7 +241,7 @@ class _Damaged(Exception):
 
 def _without_free(config: DGUNetConfig) -> DGUNetConfig:
     """A network without the choices that change what it costs, and not what it computes."""
-    return dataclasses.replace(config, remat=False, unroll=1)
+    return dataclasses.replace(config, remat=False, unroll=1, kernels="auto")
 
 
 def _check_kind(item: Path, wanted: Any) -> None:

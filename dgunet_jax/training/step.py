@@ -163,6 +163,7 @@ def make_train_step(
     the other; one all-reduce averages gradients and metrics. The batch must be a multiple of
     devices times parts.
     """
+    model = model.clone(config=model.config.on(mesh.devices.flat[0].platform))
 
     def gradient_of(params, batch):
         def total(params):
