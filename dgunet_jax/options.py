@@ -67,7 +67,7 @@ def add_pairs(arguments: Arguments) -> None:
 
 
 def add_computation(arguments: Arguments, *, mesh_default: str) -> None:
-    """How pictures are restored: --mesh, --tile, --memory, --dtype and --no-cache."""
+    """How pictures are restored: --mesh, --tile, --memory, --dtype, --precision, --no-cache."""
     arguments.add_argument(
         "--mesh",
         metavar="AXIS=N",
@@ -87,6 +87,13 @@ def add_computation(arguments: Arguments, *, mesh_default: str) -> None:
         help="use no more on each device, as 6G or 500M; on a CPU, for pictures too (default: all)",
     )
     arguments.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the computation")
+    arguments.add_argument(
+        "--precision",
+        choices=("highest", "default"),
+        default="highest",
+        help="of products: highest (default) is full float32 everywhere; default is the platform's"
+        " fast mode, TF32 on GPUs and bfloat16 on TPUs",
+    )
     add_no_cache(arguments)
 
 

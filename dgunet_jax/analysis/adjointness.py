@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from dgunet_jax.analysis.vectors import inner, probe, unit
 from dgunet_jax.operators.gradient import Operator
+from dgunet_jax.precision import highest
 
 Array = jax.Array
 
@@ -26,6 +27,7 @@ class Adjointness:
     in_use: Array
 
 
+@highest
 def adjointness_gap(
     forward: Callable[[Array], Array],
     adjoint: Callable[[Array], Array],
@@ -52,6 +54,7 @@ def adjointness_gap(
     return jnp.abs(left - right) / (jnp.abs(left) + jnp.abs(right))
 
 
+@highest
 def adjointness(
     operator: Operator, x: Array, y: Array, key: Array, probes: int = 16
 ) -> Adjointness:

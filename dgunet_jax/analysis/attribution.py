@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dgunet_jax.analysis.sweep import sweep
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.unfold import Trace, Unfolded, trace
+from dgunet_jax.precision import highest
 
 Array = jax.Array
 
@@ -46,6 +47,7 @@ class Patch(NamedTuple):
         return part.mean(axis=(1, 2)).sum(axis=-1)
 
 
+@highest
 def saliency(unfolded: Unfolded, inputs: Array, trace: Trace, patch: Patch, stage: int) -> Array:
     """Σ_channels |∂(mean of the patch of x_k)/∂inputs|, (N, H, W); k VJPs of stages.
 
@@ -61,6 +63,7 @@ def saliency(unfolded: Unfolded, inputs: Array, trace: Trace, patch: Patch, stag
     return jnp.abs(_patch_gradient(unfolded, inputs, trace, patch, stage)).sum(axis=-1)
 
 
+@highest
 def effective_radius(
     saliency: NDArray[np.floating], patch: Patch, parts: Sequence[float] = (0.5, 0.95)
 ) -> NDArray[np.float64]:
@@ -125,6 +128,7 @@ def blur_path(image: NDArray[np.floating], largest: float, points: int) -> list[
     ]
 
 
+@highest
 def integrated_gradients(
     score: Callable[[Array], tuple[Array, Array]], path: Sequence[NDArray]
 ) -> Attribution:

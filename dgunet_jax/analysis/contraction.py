@@ -15,6 +15,7 @@ from dgunet_jax.analysis.spectra import (
 )
 from dgunet_jax.models.proximal import Memory
 from dgunet_jax.models.unfold import UnfoldedStage
+from dgunet_jax.precision import highest
 
 Array = jax.Array
 
@@ -37,6 +38,7 @@ class Contraction:
     proximal: Symmetry
 
 
+@highest
 def contraction(
     stage: UnfoldedStage,
     x: Array,

@@ -5,6 +5,7 @@ import jax
 
 from dgunet_jax.analysis.vectors import cosine, inner, norm
 from dgunet_jax.operators.gradient import Operator
+from dgunet_jax.precision import highest
 
 Array = jax.Array
 
@@ -30,6 +31,7 @@ class GradientQuality:
     towards_clean: Array | None
 
 
+@highest
 def gradient_quality(
     operator: Operator, step_size: Array | float, x: Array, y: Array, clean: Array | None = None
 ) -> GradientQuality:

@@ -5,6 +5,7 @@ import jax
 
 from dgunet_jax.analysis.vectors import root_mean_square
 from dgunet_jax.models.unfold import StageTrace
+from dgunet_jax.precision import highest
 
 Array = jax.Array
 
@@ -26,6 +27,7 @@ class Progress:
     proximal_move: Array
 
 
+@highest
 def progress(before: Array, traced: StageTrace) -> Progress:
     """Measures a stage from what it computed; three differences of images, no run of the stage.
 

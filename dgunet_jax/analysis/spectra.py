@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.analysis.vectors import add, inner, norm, probe, unit
+from dgunet_jax.precision import highest
 
 Array = jax.Array
 
@@ -29,6 +30,7 @@ class LargestSingularValue:
     converged: Array
 
 
+@highest
 def largest_singular_value_of(
     push: Callable[[Any], Any], at: Any, key: Array, tolerance: float = 3e-2, most: int = 40
 ) -> LargestSingularValue:
@@ -120,6 +122,7 @@ class Symmetry:
     negative: Array
 
 
+@highest
 def symmetry(
     function: Callable[[Array], Array], at: Array, key: Array, probes: int = 16
 ) -> Symmetry:
@@ -134,6 +137,7 @@ def symmetry(
     return symmetry_of(jax.linearize(function, at)[1], at, key, probes)
 
 
+@highest
 def symmetry_of(
     push: Callable[[Array], Array], at: Array, key: Array, probes: int = 16
 ) -> Symmetry:

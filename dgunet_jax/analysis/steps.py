@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from dgunet_jax.analysis.spectra import largest_singular_value_of
 from dgunet_jax.models.unfold import UnfoldedStage
+from dgunet_jax.precision import highest
 
 Array = jax.Array
 
@@ -33,6 +34,7 @@ class Step:
     converged: Array
 
 
+@highest
 def step(
     stage: UnfoldedStage,
     x: Array,

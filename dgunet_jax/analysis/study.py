@@ -26,6 +26,7 @@ from dgunet_jax.metrics.ssim_uniform import ssim_uniform
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.models.unfold import StageTrace, Trace, Unfolded, trace, trace_stage, unfold
+from dgunet_jax.precision import highest
 from dgunet_jax.training.losses import LossStages
 
 Array = jax.Array
@@ -125,6 +126,7 @@ class _Inspected:
     adjointness: Adjointness
 
 
+@highest
 def study(
     model: DGUNet,
     variables: Mapping[str, Any],

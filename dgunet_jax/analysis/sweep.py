@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from dgunet_jax.models.unfold import Trace, Unfolded, UnfoldedStage
+from dgunet_jax.precision import highest
 
 Array = jax.Array
 
@@ -28,6 +29,7 @@ class Sweep:
     weights: tuple[Any, ...]
 
 
+@highest
 def sweep(
     unfolded: Unfolded,
     inputs: Array,

@@ -24,6 +24,7 @@ Members = Sequence[tuple[str, Protocol]]
 # are not given.
 _COMPUTING: Mapping[str, object] = {
     **dict.fromkeys(("self_ensemble", "num_stages", "weights", "mesh", "tile", "memory", "dtype")),
+    "precision": "highest",
     "no_cache": False,
 }
 _SCORING: Mapping[str, object] = {"limit": None, "save_images": False, **_COMPUTING}
@@ -54,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
         tile=parse_tile(options.tile),
         mesh=parse_mesh(options.mesh),
         dtype=options.dtype,
+        precision=options.precision,
         memory=parse_bytes(options.memory),
         cache=not options.no_cache,
     )

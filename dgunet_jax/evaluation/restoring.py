@@ -17,6 +17,7 @@ from dgunet_jax.metrics.alignment import opencv
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.names import printable
+from dgunet_jax.precision import Precision
 from dgunet_jax.provenance import checkpoint_hash, versions
 from dgunet_jax.restoration.restorer import Restorer
 
@@ -28,8 +29,8 @@ class Restoring:
     Attributes:
       checkpoint: what `checkpoints.load` reads; or else
       restored: a folder of restored pictures.
-      num_stages, weights, tile, mesh, dtype, memory: as `load` and `Restorer` take them; without a
-        mesh, all devices there are take different pictures.
+      num_stages, weights, tile, mesh, dtype, precision, memory: as `load` and `Restorer` take
+        them; without a mesh, all devices there are take different pictures.
       self_ensemble: None: as the protocol has it.
       cache: whether compiled programs are kept for the next start.
 
@@ -45,6 +46,7 @@ class Restoring:
     tile: int | Literal["auto"] | None = None
     mesh: Mesh | None = None
     dtype: str | None = None
+    precision: Precision = "highest"
     memory: int | None = None
     cache: bool = True
 
@@ -83,6 +85,7 @@ class Restoring:
             tile=self.tile,
             mesh=self._mesh,
             dtype=self.dtype,
+            precision=self.precision,
             memory=self.memory,
         )
         return Network(restorer)
@@ -105,6 +108,7 @@ class Restoring:
             "self_ensemble": self.self_ensemble if protocol is None else self._ensemble(protocol),
             "tile": self.tile,
             "dtype": self.dtype,
+            **({} if self.precision == "highest" else {"precision": self.precision}),
         }
 
     def provenance(self) -> dict[str, Any]:

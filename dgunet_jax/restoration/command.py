@@ -81,6 +81,7 @@ def _restore(options: argparse.Namespace) -> int:
             tile=parse_tile(options.tile),
             mesh=mesh,
             dtype=options.dtype,
+            precision=options.precision,
             memory=memory,
         )
         remark = None

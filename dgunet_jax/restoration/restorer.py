@@ -5,7 +5,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from dgunet_jax.memory import available_memory
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.operators.constant import as_pytree
 from dgunet_jax.operators.gradient import zero_extends
+from dgunet_jax.precision import Precision
 from dgunet_jax.restoration.memory import free_memory, held_per_pixel
 from dgunet_jax.restoration.padding import pad_to_multiple
 from dgunet_jax.restoration.plan import Plan, Size, choose_bucket
@@ -40,8 +41,7 @@ class Restorer:
 
     A picture is padded to the next multiple of 8 by reflection (for compressive sensing to one of
     32 by zeros), restored in the corner of a larger array as if it were alone, and cropped. So the
-    result does not depend on the array, nor, but for rounding, on batch, devices and platform:
-    products are computed at the highest precision.
+    result does not depend on the array, nor, but for rounding, on batch, devices and platform.
 
     Args:
       model: the network.
@@ -54,6 +54,8 @@ class Restorer:
       mesh: devices in one axis, "height" (the rows of every picture are divided among them, which
         is exact) or "batch" (every one takes other pictures).
       dtype: of the computation, "bfloat16" or "float32"; None: the model's own.
+      precision: of products: "highest", full float32 on every platform, or "default", the
+        platform's fast mode (TF32 on a GPU, bfloat16 on a TPU), whose result differs a little.
       memory: bytes that may be used on each device; None: what is free now. On a CPU the pictures
         themselves count too; elsewhere they may take what the host's memory has free.
       batch: images computed at a time; None: one on a CPU, else up to 16 with a megapixel in all.
@@ -71,6 +73,7 @@ class Restorer:
         tile: int | Literal["auto"] | None = None,
         mesh: Mesh | None = None,
         dtype: str | None = None,
+        precision: Precision = "highest",
         memory: int | None = None,
         batch: int | None = None,
     ):
@@ -81,10 +84,13 @@ class Restorer:
             _check_operator(model)
             exact = not zero_extends(model.operator)
             _check_use(model, self_ensemble, divided="height" in devices)
+        if precision not in get_args(Precision):
+            raise UserError(f"precision is {precision!r}; it must be highest or default")
         if batch is not None and batch < 1:
             raise UserError(f"batch is {batch}; it must be at least 1")
         device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
         on_cpu = device.platform == "cpu"
+        config = config.on(device.platform)
         self._symmetries = range(DIHEDRAL if self_ensemble else 1)
         self.planner = Planner(
             config,
@@ -103,7 +109,7 @@ class Restorer:
         )
         placement = None if mesh is None else NamedSharding(mesh, PartitionSpec())
         placed = jax.device_put(variables, placement)
-        self._runner = Runner(self.planner, as_pytree(model.operator), placed, mesh)
+        self._runner = Runner(self.planner, as_pytree(model.operator), placed, mesh, precision)
         self._of_images = model.operator is None
         self._known: list[Size] = []
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dgunet_jax.data.augmentation import dihedral, undo_dihedral
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.network import DGUNet
+from dgunet_jax.precision import Precision
 from dgunet_jax.restoration.orientation import can_lie, transposed
 from dgunet_jax.restoration.plan import Plan, Size
 from dgunet_jax.restoration.planner import Planner
@@ -86,12 +87,14 @@ class Runner:
     Attributes:
       planner: tells how much fits into memory.
       variables: the network's, on the devices of `mesh`.
+      precision: of products.
     """
 
     planner: Planner
     operator: Any
     variables: Any
     mesh: Mesh | None
+    precision: Precision = "highest"
 
     def __post_init__(self):
         self._compiled: set[tuple[int, Size, bool]] = set()
@@ -164,7 +167,7 @@ class Runner:
         if self.planner.exact:
             sizes = None
         variables = self._lying_variables if lies else self.variables
-        with _memory_errors(bucket), jax.default_matmul_precision("highest"):
+        with _memory_errors(bucket), jax.default_matmul_precision(self.precision):
             estimates = apply(
                 self.planner.config, self.mesh, stages, self.operator, variables, images, sizes
             )
