@@ -48,7 +48,8 @@ def read_safetensors(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, s
     except safetensors.SafetensorError as error:
         raise UserError(f"{path}: is a damaged file or no safetensors file: {error}") from error
     arrays = {}
-    for key, tensor in tensors:
+    # They come in an order that changes from process to process.
+    for key, tensor in sorted(tensors, key=lambda named: named[0]):
         dtype, shape = tensor["dtype"], tensor["shape"]
         if dtype not in DTYPES:
             raise UserError(f"{path}: {shown(key)} has elements of the unsupported type {dtype}")

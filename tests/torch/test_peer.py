@@ -1,6 +1,7 @@
 """The network in plain PyTorch, which benchmarks compare with, computes the same function."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,9 @@ def small(name: str) -> DGUNet:
     )
 
 
+@functools.cache
 def arrays(name: str):
+    """A network with random weights, two images, and two others."""
     model = small(name)
     params = random_params(model.config)
     if "sampling_matrix" in params:
@@ -40,6 +43,14 @@ def arrays(name: str):
     rng = np.random.default_rng(1)
     images = rng.random((2, 32, 64, model.config.channels), np.float32)
     return model, params, images, np.roll(images, 1, axis=1)
+
+
+@functools.cache
+def estimates(name: str) -> np.ndarray:
+    """Those of all stages, as JAX computes them."""
+    model, params, images, _ = arrays(name)
+    apply = jax.jit(model.apply, compiler_options=compiler_options())
+    return np.asarray(apply({"params": params}, images).stages)
 
 
 def turned(images: np.ndarray) -> torch.Tensor:
@@ -50,8 +61,7 @@ def turned(images: np.ndarray) -> torch.Tensor:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_peer_estimates(name: str, memory_format: torch.memory_format):
     model, params, images, _ = arrays(name)
-    apply = jax.jit(model.apply, compiler_options=compiler_options())
-    expected = np.asarray(apply({"params": params}, images).stages)
+    expected = estimates(name)
     peer = Peer(model.config, dgunet_jax.to_pytorch(model, {"params": params}))
     with torch.no_grad():
         found = peer(turned(images).contiguous(memory_format=memory_format)).numpy()

@@ -27,7 +27,7 @@ def test_one_all_reduce_of_gradient_and_metrics_outside_every_loop(found, kind):
     ((name, size, in_loop),) = found[kind]["collectives"]
     assert name == "all-reduce"
     assert not in_loop
-    metrics = 4 + 4 + 1 + 4  # losses, PSNR of the stages and of the input, finite stages
+    metrics = 4 + 4 + 1 + 2 + 4  # losses, PSNR of stages and input, gain and count, finite stages
     full = 4 * (found["parameters"] + metrics)
     # Written out, XLA sees that a few biases before a normalisation have no gradient.
     assert size == full if kind == "rolled" else 0.999 * full < size <= full
