@@ -36,7 +36,8 @@ def test_read_header_takes_time_and_memory_like_its_file(
         message = ""
     except UserError as error:
         message = str(error)
-    assert time.process_time() - start < 2
+    # A hundredth of what reading in quadratic time takes, and ten times what it should.
+    assert time.process_time() - start < 15
     assert _peak() - before < 10 * path.stat().st_size + (64 << 20)
     if name in REFUSED:
         assert message == f"{path}: is damaged: it refers to more than it holds"
