@@ -14,12 +14,13 @@ REQUIREMENTS := setup.cfg constraints.txt
 .DEFAULT_GOAL := help
 # Two installations at once would spoil the environment.
 .NOTPARALLEL:
-.PHONY: help quickstart test test-torch fuzz chaos lint bench clean
+.PHONY: help quickstart test test-torch test-latest fuzz chaos lint bench clean
 
 help:
 	@echo "make quickstart   train and restore in a few minutes on a CPU (WORKDIR=$(WORKDIR))"
 	@echo "make test         run the tests, those against PyTorch left out (PYTEST_ARGS=$(PYTEST_ARGS))"
 	@echo "make test-torch   install PyTorch and run the tests against it"
+	@echo "make test-latest  install the newest versions of all libraries and run the tests with them"
 	@echo "make fuzz         restore a thousand damaged and exotic files (FUZZ_ARGS=$(FUZZ_ARGS))"
 	@echo "make chaos        kill the quickstart at random and compare its end (CHAOS_ARGS=$(CHAOS_ARGS))"
 	@echo "make lint         check style, format and types"
@@ -35,6 +36,12 @@ test: $(VENV)/.installed-test
 
 test-torch: $(VENV)/.installed-torch
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/torch
+
+# Without constraints.txt, in an environment of its own.
+test-latest:
+	$(PYTHON) -m venv --clear $(VENV)-latest
+	$(VENV)-latest/bin/python -m pip install --disable-pip-version-check --quiet -e '.[test]'
+	$(VENV)-latest/bin/python -m pytest $(PYTEST_ARGS) --ignore=tests/torch
 
 chaos: $(VENV)/.installed-test
 	$(BIN)/python -m tests.training.chaos $(CHAOS_ARGS)
@@ -54,7 +61,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.loading
 
 clean:
-	rm -rf $(VENV) .cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-latest .cache .pytest_cache .ruff_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is the last thing venv installs, so a half-made environment is made again.

@@ -101,6 +101,8 @@ def _starts(folder: Path) -> None:
                 process.stdout.read()
                 _, status, usage = os.wait4(process.pid, 0)
                 process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                sys.exit(f"error: dgunet restore ended with status {process.returncode}")
             end = time.perf_counter() - begin
             peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
             print(f"  {label}, {state}: {first:.1f} / {end:.1f} s, at most {peak:.0f} MB")

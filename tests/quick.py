@@ -4,10 +4,18 @@ The compiled code is slower and its last bits differ; what it computes is the sa
 that run it once. Where last bits matter, tests compile as users do.
 """
 
+import functools
+
+import jax
 import jax.numpy as jnp
 
-# The same for a process of its own, in its environment.
-XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+_FUSION = "xla_cpu_use_fusion_emitters"
+
+
+def xla_flags() -> str:
+    """The same for a process of its own, in its environment."""
+    emitters = f" --{_FUSION}=false" if _is_known(_FUSION) else ""
+    return f"--xla_backend_optimization_level=0{emitters}"
 
 
 def compiler_options(dtype: type = jnp.float32) -> dict[str, int | bool]:
@@ -17,4 +25,15 @@ def compiler_options(dtype: type = jnp.float32) -> dict[str, int | bool]:
     optimised.
     """
     level = 1 if dtype == jnp.float64 else 0
-    return {"xla_backend_optimization_level": level, "xla_cpu_use_fusion_emitters": False}
+    emitters = {_FUSION: False} if _is_known(_FUSION) else {}
+    return {"xla_backend_optimization_level": level, **emitters}
+
+
+@functools.cache
+def _is_known(option: str) -> bool:
+    """Whether XLA has an option: it refuses those of other versions, and aborts in XLA_FLAGS."""
+    try:
+        jax.jit(lambda x: x).lower(0.0).compile(compiler_options={option: False})
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True

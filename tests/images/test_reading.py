@@ -82,7 +82,7 @@ def test_what_is_not_a_file_is_refused(tmp_path: Path):
     assert refusal(tmp_path / "empty.png" / "a.png") == "cannot read the picture: Not a directory"
     assert refusal(tmp_path / "circle.png").startswith("cannot read the picture: Too many levels")
     assert refusal(tmp_path / ("n" * 300)) == "cannot read the picture: File name too long"
-    assert refusal(tmp_path / "nul\0.png") == "cannot read the picture: embedded null byte"
+    assert "embedded null " in refusal(tmp_path / "nul\0.png")  # which Python words otherwise
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch):

@@ -15,7 +15,7 @@ import pytest
 import dgunet_jax
 from dgunet_jax import UserError
 from dgunet_jax.training import hosts
-from tests.quick import XLA_FLAGS
+from tests.quick import xla_flags
 from tests.small import network
 
 _STEPS = 24
@@ -40,7 +40,7 @@ class Runs:
         environment = os.environ | {
             "JAX_ENABLE_COMPILATION_CACHE": "true",
             "JAX_COMPILATION_CACHE_DIR": str(self.folder / f"cache{processes}_{devices}"),
-            "XLA_FLAGS": f"{XLA_FLAGS} --xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": f"{xla_flags()} --xla_force_host_platform_device_count={devices}",
         }
         if processes > 1:
             with socket.create_server(("127.0.0.1", 0)) as free:
