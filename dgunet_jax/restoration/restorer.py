@@ -275,9 +275,10 @@ def _check_use(model: DGUNet, self_ensemble: bool, divided: bool) -> None:
         option = "a mesh over the height" if divided else "self_ensemble"
         raise UserError(f"{option} needs an operator with zero_extends = True")
     if self_ensemble:
+        measured = np.asarray(operator.forward(image))
         for symmetry in range(1, DIHEDRAL):
             turned = operator.forward(dihedral(image, symmetry))
-            gap = _relative(turned, dihedral(np.asarray(operator.forward(image)), symmetry))
+            gap = _relative(turned, dihedral(measured, symmetry))
             if gap > _ROUNDING:
                 raise UserError(
                     "self_ensemble needs an operator that commutes with flips and rotations; this"
