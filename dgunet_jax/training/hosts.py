@@ -108,16 +108,20 @@ def all_or_none() -> Iterator[None]:
 
 @contextlib.contextmanager
 def lost_peers() -> Iterator[None]:
-    """A block in which what JAX raises for a process that is gone becomes a `PeerLost`."""
+    """A block in which what JAX raises for a process that is gone becomes a `PeerLost`.
+
+    It may be the cause of another error: that a checkpoint, of which every process writes its
+    part, could not be written.
+    """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
+    except Exception as error:
+        if jax.process_count() == 1 or (found := _of_jax(error)) is None:
             raise
         raise PeerLost(
             f"process {jax.process_index()} of {jax.process_count()}: another process of this run"
             " is gone; start all of them again with the same command, which goes on from the"
-            f" newest checkpoint ({one_line(error)[:200]})"
+            f" newest checkpoint ({one_line(found)[:200]})"
         ) from error
 
 
@@ -131,6 +135,13 @@ def gathered(array: np.ndarray) -> np.ndarray:
 def wait_for_all(name: str) -> None:
     """Returns when every process has come here."""
     multihost_utils.sync_global_devices(name)
+
+
+def _of_jax(error: BaseException | None) -> BaseException | None:
+    """Return the error of JAX's runtime that caused an error, unless memory ran out."""
+    while error is not None and not isinstance(error, jax.errors.JaxRuntimeError):
+        error = error.__cause__
+    return None if "RESOURCE_EXHAUSTED" in str(error) else error
 
 
 def local(tree: Any) -> Any:

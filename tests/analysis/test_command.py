@@ -21,7 +21,7 @@ from dgunet_jax.models.unfold import trace, unfold
 from tests.analysis.studies import made
 from tests.choices import make
 from tests.evaluation.folders import PHOTO, save
-from tests.quick import XLA_FLAGS, compiler_options
+from tests.quick import compiler_options, xla_flags
 from tests.small import network
 
 STAGES = 4
@@ -46,7 +46,7 @@ def read(path):
 def analyze(*words):
     """What a run of the command says; compiled quickly, in a process of its own."""
     command = [sys.executable, "-m", "dgunet_jax.cli", "analyze", *map(str, words), "--no-cache"]
-    environment = os.environ | {"XLA_FLAGS": XLA_FLAGS}
+    environment = os.environ | {"XLA_FLAGS": xla_flags()}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout

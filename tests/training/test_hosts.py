@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -131,6 +132,17 @@ def test_a_process_whose_peer_dies_says_so(killed):
     assert "another process of this run is gone" in line
     assert "the same command, which goes on from the newest checkpoint" in line
     assert "Traceback" not in said
+
+
+def test_a_checkpoint_that_needs_a_lost_process_is_not_called_unwritable(monkeypatch):
+    monkeypatch.setattr(hosts.jax, "process_count", lambda: 2)
+    with pytest.raises(hosts.PeerLost, match="UNAVAILABLE"), hosts.lost_peers():
+        try:
+            raise jax.errors.JaxRuntimeError("UNAVAILABLE: task 1")
+        except jax.errors.JaxRuntimeError as error:
+            raise UserError("checkpoints: cannot be written") from error
+    with pytest.raises(UserError, match="denied"), hosts.lost_peers():
+        raise UserError("checkpoints: cannot be written: permission denied")
 
 
 @pytest.mark.parametrize("how", [{"processes": 2}, {"devices": 1}, {"devices": 8}])
