@@ -54,6 +54,15 @@ def draw_dihedral(rng: np.random.Generator) -> int:
     return int(rng.integers(DIHEDRAL + 1)) % DIHEDRAL
 
 
+def unit_range(image: Any) -> Any:
+    """Turn 8-bit values into float32 ones in [0, 1]; an array of floating point stays as it is.
+
+    Args:
+      image: of NumPy or JAX, any shape.
+    """
+    return image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else image
+
+
 def pad_to(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """Extends an image at the bottom and the right by reflection, where it is smaller.
 

@@ -55,7 +55,8 @@ class DataConfig:
       skip_bad: how many pictures or pairs may be bad, or missing when the run goes on; they are
         left out. Above 0 all are checked in any case.
       cache_bytes: decoded training pictures that each process keeps in memory, in bytes. The
-        batches do not depend on it. None: a quarter of the machine's memory.
+        batches do not depend on it. None: a quarter of the machine's memory, which the processes
+        of a machine share.
 
     Raises:
       UserError: a value out of its range, or photographs that are in both sets.
@@ -102,6 +103,11 @@ class DataConfig:
         train, validation = (photograph_names(w) or () for w in (self.train, self.validation))
         if both := sorted(set(train) & set(validation)):
             raise UserError(f"{', '.join(both)} stand in both train and validation")
+
+    @property
+    def in_bytes(self) -> bool:
+        """Whether patches are parts of 8-bit pictures as they are, and need no floats."""
+        return self.sigma is None and not self.saturation and not self.mixup_from_epoch
 
     @property
     def pattern(self) -> Pattern | None:

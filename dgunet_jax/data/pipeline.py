@@ -4,9 +4,11 @@ Importing this module imports grain.
 """
 
 import dataclasses
+import os
 import sys
-from collections.abc import Iterator
-from typing import TypedDict, TypeVar
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypedDict, TypeVar, overload
 
 import grain
 import numpy as np
@@ -19,6 +21,7 @@ from dgunet_jax.data.augmentation import (
     draw_corner,
     draw_dihedral,
     draw_saturation,
+    unit_range,
 )
 from dgunet_jax.data.config import DataConfig
 from dgunet_jax.data.degradations import gaussian_noise
@@ -31,14 +34,17 @@ _Element = TypeVar("_Element")
 
 
 class Batch(TypedDict):
-    """Degraded patches `input` and clean ones `target`, float32 (B, patch, patch, 3)."""
+    """Degraded patches `input` and clean ones `target`, (B, patch, patch, 3).
 
-    input: NDArray[np.float32]
-    target: NDArray[np.float32]
+    uint8 where `DataConfig.in_bytes`, else float32 in [0, 1].
+    """
+
+    input: NDArray[Any]
+    target: NDArray[Any]
 
 
 class Pair(TypedDict):
-    """A degraded picture `input`, the clean one `target`, float32 (H, W, 3), and its `name`."""
+    """A degraded picture `input`, the clean one `target`, (H, W, 3), and its `name`."""
 
     input: NDArray[np.float32]
     target: NDArray[np.float32]
@@ -124,27 +130,73 @@ def batch_names(source: Source, config: DataConfig, step: int) -> list[str]:
     return [source.name(_at(order, i)) for i in positions]
 
 
-def validation_pairs(source: Source, config: DataConfig) -> Iterator[Pair]:
+class HeldOut(Sequence[Pair]):
     """The pairs that are validated on: the first pictures, in the source's order.
 
     The noise of each picture comes from its own `numpy.random.default_rng(config.seed)` and is not
     clipped, so a pair does not depend on which other pictures there are. Crops are cut out of the
     middle after that; a side that is shorter than the crop stays as it is.
 
+    Pictures are decoded in the background, from now on, and kept as 8 bits; noise is made when a
+    pair is asked for. An element is a `Pair`, float32 in [0, 1] but for the noise; it may be asked
+    for from any thread, and raises a UserError if its picture cannot be read.
+
     Args:
       source: clean pictures, or pairs if `config.sigma` is None.
       config: noise, crop and limit.
 
-    Returns:
-      An iterator of pairs, decoded one by one.
-
     Raises:
-      UserError: at once for an empty source, or one of another kind than the config says; while
-        iterating for a picture that cannot be read.
+      UserError: an empty source, or one of another kind than the config says.
     """
-    _check_source(source, config)
-    indices = range(len(source))[: config.validation_limit]
-    return (_validation_pair(source, config, index) for index in indices)
+
+    def __init__(self, source: Source, config: DataConfig):
+        _check_source(source, config)
+        self._source, self._config = source, config
+        indices = range(len(source))[: config.validation_limit]
+        self._pool = ThreadPoolExecutor(os.cpu_count())
+        self._images = [self._pool.submit(self._decoded, index) for index in indices]
+
+    def close(self) -> None:
+        """Leave what is not decoded yet."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of a pair, known before it is decoded."""
+        height, width = self._source.size(index)
+        crop = self._config.validation_crop or max(height, width)
+        return min(height, crop), min(width, crop)
+
+    def arrays(self, index: int) -> list[NDArray[Any]]:
+        """Input and target as they are kept, in 8 bits, or with noise as float32 in [0, 1]."""
+        images = self._images[index].result()
+        if self._config.sigma is None:
+            return images
+        pair = _pair(
+            [unit_range(image) for image in images],
+            self._config.sigma,
+            np.random.default_rng(self._config.seed),
+        )
+        return [_centre(pair[name], self._config.validation_crop) for name in ("input", "target")]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Pair]: ...
+    def __getitem__(self, index: int | slice) -> Pair | list[Pair]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        degraded, target = (unit_range(image) for image in self.arrays(index))
+        name = self._source.name(range(len(self))[index])
+        return {"input": degraded, "target": target, "name": name}
+
+    def _decoded(self, index: int) -> list[NDArray[np.uint8]]:
+        images = self._source.read(index)
+        if self._config.sigma is not None:  # a crop's noise is part of that of the whole picture
+            return list(images)
+        return [_centre(image, self._config.validation_crop) for image in images]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,10 +212,12 @@ class _Patch(grain.transforms.RandomMap):
         top, left = draw_corner(height, width, size, rng)
         symmetry = draw_dihedral(rng)
         factor = draw_saturation(rng) if self.config.saturation else 1.0
-        patches = [
-            change_saturation(_unit_range(dihedral(cut(image, top, left, size), symmetry)), factor)
+        patches: list[NDArray[Any]] = [
+            dihedral(cut(image, top, left, size), symmetry)
             for image in self.source.read(element, min(top + size, height))
         ]
+        if not self.config.in_bytes:
+            patches = [change_saturation(unit_range(patch), factor) for patch in patches]
         return _pair(patches, self.config.sigma, rng)
 
 
@@ -186,9 +240,7 @@ def _seeds(config: DataConfig) -> list[int]:
     return np.random.SeedSequence(config.seed).generate_state(3).tolist()
 
 
-def _pair(
-    images: list[NDArray[np.float32]], sigma: float | None, rng: np.random.Generator
-) -> Batch:
+def _pair(images: list[NDArray[Any]], sigma: float | None, rng: np.random.Generator) -> Batch:
     """The input and the target: the images, or one with noise and without."""
     if sigma is None:
         degraded, target = images
@@ -212,27 +264,12 @@ def _stacked(samples: list[Batch]) -> Batch:
     }
 
 
-def _validation_pair(source: Source, config: DataConfig, index: int) -> Pair:
-    images = [_unit_range(image) for image in source.read(index)]
-    pair = _pair(images, config.sigma, np.random.default_rng(config.seed))
-    crop = config.validation_crop
-    return {
-        "input": _centre(pair["input"], crop),
-        "target": _centre(pair["target"], crop),
-        "name": source.name(index),
-    }
-
-
-def _centre(image: NDArray[np.float32], size: int | None) -> NDArray[np.float32]:
+def _centre(image: NDArray[Any], size: int | None) -> NDArray[Any]:
     if size is None:
         return image
     top, left = (max(0, side - size) // 2 for side in image.shape[:2])
     # A view would keep the whole picture in memory.
     return image[top : top + size, left : left + size].copy()
-
-
-def _unit_range(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return image.astype(np.float32) / np.float32(255)
 
 
 def _check_source(source: Source, config: DataConfig) -> None:

@@ -197,6 +197,36 @@ class Restorer:
         for picture in self._runner.run(all_parts(), schedule.buckets, stages, announce):
             yield picture.key, picture.finish()
 
+    def scores(
+        self,
+        pairs: Iterable[tuple[Hashable, NDArray[Any], NDArray[Any]]],
+        schedule: Schedule,
+    ) -> Iterator[tuple[Any, NDArray[np.float32]]]:
+        """Score restored images on the devices, without fetching them; neither tiles nor ensemble.
+
+        Args:
+          pairs: a name for each, its input and its target, (H, W, C), both uint8, or floating
+            point in [0, 1].
+          schedule: from `schedule` for exactly these sizes.
+
+        Yields:
+          The name and RGB PSNR in dB of the input and of every stage's estimate, clamped and not
+          rounded, (1 + K,); computed in float32.
+        """
+
+        def all_parts() -> Iterator[Part]:
+            for key, image, target in pairs:
+                size = image.shape[:2]
+                config = self.planner.config
+                padded, wanted = (
+                    pad_to_multiple(each, config.multiple, zeros=bool(config.measurements))
+                    for each in (image, target)
+                )
+                picture = Picture(key, schedule.plans[size], padded, size, wanted)
+                yield from parts(picture, [0])
+
+        yield from self._runner.score(all_parts(), schedule.buckets)
+
     def check(self, image: Image) -> None:
         """Raise a UserError unless `image` is (H, W, C), floating point, and can lie in [0, 1].
 

@@ -9,11 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
-from dgunet_jax.data.augmentation import dihedral, undo_dihedral
+from dgunet_jax.data.augmentation import dihedral, undo_dihedral, unit_range
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.precision import Precision
@@ -30,10 +31,19 @@ class Picture:
       key: whatever names it.
       padded: the padded picture, (H, W, C).
       size: its height and width without the padding.
+      target: what it should be restored to, padded alike, where that is scored.
     """
 
-    def __init__(self, key: Hashable, plan: Plan, padded: NDArray[np.floating], size: Size):
+    def __init__(
+        self,
+        key: Hashable,
+        plan: Plan,
+        padded: NDArray[Any],
+        size: Size,
+        target: NDArray[Any] | None = None,
+    ):
         self.key, self.plan, self.padded, self.size = key, plan, padded, size
+        self.target = target
         self.missing = 0  # parts that have not come back
         self.versions = 0  # how often every pixel is restored
         self._total: NDArray[np.float32] | None = None
@@ -59,7 +69,7 @@ class Part:
     weight: Any
     symmetry: int
 
-    def image(self) -> NDArray[np.floating]:
+    def image(self) -> NDArray[Any]:
         return dihedral(self.box.cut(self.picture.padded), self.symmetry)
 
     @property
@@ -97,7 +107,7 @@ class Runner:
     precision: Precision = "highest"
 
     def __post_init__(self):
-        self._compiled: set[tuple[int, Size, bool]] = set()
+        self._compiled: set[tuple[int, Size, Hashable]] = set()
 
     @functools.cached_property
     def _lying_variables(self) -> Any:
@@ -116,26 +126,57 @@ class Runner:
         Several batches are computed at the same time, and the results of those before them put
         together. Batches that are not full at the end are run as they are.
         """
+
+        compute = functools.partial(self._estimates, stages=stages)
+        for estimates, batch, lies in self._each(all_parts, batches, compute, stages, announce):
+            yield from _collect(estimates, batch, lies)
+
+    def score(
+        self, all_parts: Iterable[Part], batches: Mapping[Size, int]
+    ) -> Iterator[tuple[Any, NDArray[np.float32]]]:
+        """Score pictures that are one part each, on the devices.
+
+        Yields:
+          A picture's key, and PSNR in dB of its input and of every stage's estimate, clamped,
+          (1 + K,).
+        """
+        for scores, batch, _ in self._each(all_parts, batches, self._scores, "scores"):
+            yield from zip((part.picture.key for part in batch), scores, strict=False)
+
+    def _each(
+        self,
+        all_parts: Iterable[Part],
+        batches: Mapping[Size, int],
+        compute: Callable[[list[Part], Size, int, bool], NDArray[np.float32]],
+        what: Hashable,
+        announce: Callable[[str], None] = lambda line: None,
+    ) -> Iterator[tuple[NDArray[np.float32], list[Part], bool]]:
+        """What is computed of every batch, its parts, and whether they lie on their side."""
         running: collections.deque[tuple[Future[NDArray[np.float32]], list[Part], bool]]
         running = collections.deque()
+
+        def first() -> tuple[NDArray[np.float32], list[Part], bool]:
+            computed, batch, lies = running.popleft()
+            return computed.result(), batch, lies
+
         pool = ThreadPoolExecutor(self.planner.most_at_once)
         try:
             for bucket, lies, batch in self._batches(all_parts, batches):
                 length = batches.get(bucket, 1)
-                shape = length, bucket, stages
+                shape = length, bucket, what
                 new = shape not in self._compiled
                 if new:
                     announce(f"compiling for arrays of {length}×{bucket[0]}×{bucket[1]} …")
                     self._compiled.add(shape)
-                computed = pool.submit(self._compute, batch, bucket, length, lies, stages)
+                computed = pool.submit(compute, batch, bucket, length, lies)
                 running.append((computed, batch, lies))
                 if new:
                     computed.exception()  # another thread would compile the same once more
                 held = max(part.picture.plan.held for part in batch)
                 while len(running) >= self.planner.at_once(bucket, length, held):
-                    yield from _collect(*running.popleft())
+                    yield first()
             while running:
-                yield from _collect(*running.popleft())
+                yield first()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -152,18 +193,10 @@ class Runner:
         for group, batch in waiting.items():
             yield *group, batch
 
-    def _compute(
+    def _estimates(
         self, batch: list[Part], bucket: Size, length: int, lies: bool, stages: bool
     ) -> NDArray[np.float32]:
-        """The estimates of a batch; slots that stay empty hold the smallest black picture."""
-        images = np.zeros((length, *bucket, self.planner.config.channels), np.float32)
-        sizes: Any = np.full((length, 2), self.planner.config.multiple, np.int32)
-        for slot, part in enumerate(batch):
-            image = part.image()
-            image = image.swapaxes(0, 1) if lies else image
-            height, width, _ = image.shape
-            images[slot, :height, :width] = image
-            sizes[slot] = height, width
+        images, sizes = self._stacked([part.image() for part in batch], bucket, length, lies)
         if self.planner.exact:
             sizes = None
         variables = self._lying_variables if lies else self.variables
@@ -173,12 +206,40 @@ class Runner:
             )
             return np.asarray(estimates, np.float32)
 
+    def _scores(
+        self, batch: list[Part], bucket: Size, length: int, lies: bool
+    ) -> NDArray[np.float32]:
+        images, sizes = self._stacked([part.image() for part in batch], bucket, length, lies)
+        wanted: list[Any] = [part.picture.target for part in batch]
+        targets, _ = self._stacked(wanted, bucket, length, lies)
+        scored = np.ones_like(sizes)
+        for slot, part in enumerate(batch):
+            scored[slot] = part.picture.size[::-1] if lies else part.picture.size
+        variables = self._lying_variables if lies else self.variables
+        with _memory_errors(bucket), jax.default_matmul_precision(self.precision):
+            arrays = images, targets, sizes, scored
+            return np.asarray(score(self.planner.config, self.mesh, variables, *arrays))
 
-def _collect(
-    computed: Future[NDArray[np.float32]], batch: list[Part], lies: bool
-) -> Iterator[Picture]:
+    def _stacked(
+        self, images: Sequence[NDArray[Any]], bucket: Size, length: int, lies: bool
+    ) -> tuple[NDArray[Any], Any]:
+        """Images in the corners of larger ones, (N, *bucket, C), and their sizes, (N, 2).
+
+        Slots that stay empty hold the smallest black picture.
+        """
+        kind = np.uint8 if images[0].dtype == np.uint8 else np.float32
+        stacked = np.zeros((length, *bucket, self.planner.config.channels), kind)
+        sizes = np.full((length, 2), self.planner.config.multiple, np.int32)
+        for slot, image in enumerate(images):
+            image = image.swapaxes(0, 1) if lies else image
+            height, width, _ = image.shape
+            stacked[slot, :height, :width] = image
+            sizes[slot] = height, width
+        return stacked, sizes
+
+
+def _collect(estimates: NDArray[np.float32], batch: list[Part], lies: bool) -> Iterator[Picture]:
     """Puts results where they belong; yields the pictures that have all of theirs."""
-    estimates = computed.result()
     if lies:
         estimates = estimates.swapaxes(2, 3)
     for slot, part in enumerate(batch):
@@ -210,6 +271,27 @@ def apply(config, mesh, stages, operator, variables, images, sizes):
     restored: Any = DGUNet(config, operator).apply(variables, images, sizes)
     estimates = restored.stages if stages else restored.image[None]
     return divided(estimates, None, "batch", "height")
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def score(config, mesh, variables, images, targets, sizes, scored):
+    """PSNR in dB of the inputs and of every stage's estimates, clamped, (N, 1 + K).
+
+    `images` and `targets` are in [0, 1], or uint8; `scored` (N, 2) are the sizes, without padding,
+    in which they are compared.
+    """
+    images, targets = unit_range(images), unit_range(targets)
+    estimates = apply(config, mesh, True, None, variables, images, sizes)
+    rows, columns = (jnp.arange(side)[None] for side in images.shape[1:3])
+    inside = (rows < scored[:, :1])[:, :, None] & (columns < scored[:, 1:])[:, None]
+    values = images.shape[3] * scored.prod(axis=1)
+
+    def decibel(image):
+        error = jnp.square(jnp.clip(image.astype(jnp.float32), 0, 1) - targets)
+        error = jnp.where(inside[..., None], error, 0).sum(axis=(1, 2, 3)) / values
+        return -10 * jnp.log10(error)
+
+    return jnp.stack([decibel(images), *(decibel(estimate) for estimate in estimates)], axis=1)
 
 
 @contextlib.contextmanager

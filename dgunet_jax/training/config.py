@@ -97,6 +97,8 @@ class ReportConfig:
     """How often the run speaks, is measured, drawn and saved, in steps.
 
     Attributes:
+      throughput: whether it tells images/s, TFLOP/s and the share of time in which it waits for
+        data, without what validating, drawing and saving take.
       profile_from: a step before which JAX's profiler starts; None: it does not.
       profile_steps: for how many steps it runs.
     """
@@ -105,12 +107,15 @@ class ReportConfig:
     evaluate_every: int = 1000
     pictures_every: int = 5000
     save_every: int = 1000
+    throughput: bool = True
     profile_from: int | None = None
     profile_steps: int = 5
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if field.name == "throughput":
+                continue
             least = 0 if field.name == "profile_from" else 1
             if value is not None and value < least:
                 raise UserError(f"{field.name} is {value}; it must be at least {least}")

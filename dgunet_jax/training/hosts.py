@@ -5,6 +5,8 @@ import ipaddress
 import os
 import re
 import socket
+import uuid
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -103,7 +105,7 @@ def all_or_none() -> Iterator[None]:
         raise problem
     if failed.any():
         names = ", ".join(str(i) for i in np.flatnonzero(failed))
-        raise UserError(f"process {names} cannot begin and says why; so this one does not either")
+        raise UserError(f"process {names} has failed and says why; so this one ends too")
 
 
 @contextlib.contextmanager
@@ -130,6 +132,12 @@ def gathered(array: np.ndarray) -> np.ndarray:
     if jax.process_count() == 1:
         return array[None]
     return np.asarray(multihost_utils.process_allgather(array))
+
+
+def processes_here() -> int:
+    """How many processes of the run are on this machine."""
+    machine = zlib.crc32(f"{uuid.getnode()} {os.uname().nodename}".encode())
+    return int((gathered(np.array(machine, np.uint32)) == machine).sum())
 
 
 def wait_for_all(name: str) -> None:

@@ -3,25 +3,34 @@
 import contextlib
 import dataclasses
 import itertools
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dgunet_jax import checkpoints, terminal
 from dgunet_jax.data.pipeline import batch_names
 from dgunet_jax.errors import UserError
 from dgunet_jax.lock import locked
-from dgunet_jax.training import guard, hosts, provenance, validation
+from dgunet_jax.training import flops, guard, hosts, provenance, validation
 from dgunet_jax.training.config import TrainConfig
-from dgunet_jax.training.preparing import Prepared, held_out_pairs
+from dgunet_jax.training.preparing import Prepared, open_held_out
 from dgunet_jax.training.profiler import Profiler
 from dgunet_jax.training.saving import RunCheckpoints
 from dgunet_jax.training.step import Metrics, make_train_step
 from dgunet_jax.training.stopping import Stop, stop_signals
-from dgunet_jax.training.watch import EVENTS, METRICS, Progress, Recorder, scalars_of
+from dgunet_jax.training.watch import (
+    EVENTS,
+    METRICS,
+    Progress,
+    Recorder,
+    Throughput,
+    scalars_of,
+)
 
 _SHOWN = 2  # held-out pictures in the final comparison
 
@@ -67,6 +76,7 @@ def train(config: TrainConfig, workdir: Path, *, restart: bool = False) -> Ended
             if hosts.is_first():
                 stack.enter_context(locked(workdir))
             prepared = Prepared.of(config, workdir, restart=restart)
+            stack.callback(prepared.held_out.close)
             if restart and hosts.is_first():
                 _move_aside(workdir)
         run = _Run(prepared, workdir, stack.enter_context(stop_signals()), stack)
@@ -116,6 +126,7 @@ class _Run:
         self._step_fn = make_train_step(
             prepared.model, prepared.optimizer, schedule.rate, config.optimizer, mesh
         )
+        self._throughput = Throughput(config.data.batch)
 
     def finish(self) -> Ended:
         """Train until the end or until asked to stop."""
@@ -131,7 +142,8 @@ class _Run:
             self._save()
             self._progress.say(f"stopped at step {self._step}; the same command goes on from there")
             return Ended(self._step, None, self._stop.signal)
-        scores = self._scores or self._evaluate()  # it may have been complete before
+        # It may have been complete before.
+        scores = self._scores or self._evaluate(self._state.weights)
         for path in self._write_results():
             self._progress.say(f"wrote {path}")
         return Ended(self._step, scores)
@@ -140,11 +152,17 @@ class _Run:
         """Steps until the end; True if asked to stop."""
         report, stopped = self._config.report, False
         waiting: Metrics | None = None  # of the step before, which is read while this one runs
-        if self._step == 0:
-            self._scores = self._evaluate()
+        # A copy: the first step, which does not wait for held-out pictures, reuses the memory.
+        first = jax.tree.map(jnp.copy, self._state.weights) if self._step == 0 else None
         while self._step < self._prepared.schedule.steps and not stopped:
             self._profiler.before(self._step)
-            self._state, metrics = self._step_fn(self._state, next(self._batches))
+            batch = self._throughput.next(self._batches)
+            if report.throughput and self._throughput.gflop is None:
+                self._throughput.gflop = self._gflop(batch)
+            self._state, metrics = self._step_fn(self._state, batch)
+            if first is not None:
+                self._evaluate(first)
+                first = None
             self._step, self._scores = self._step + 1, None
             if waiting is not None:
                 self._look(waiting, self._step - 1)
@@ -162,26 +180,35 @@ class _Run:
             if any(due.values()) or stopped:
                 self._look(waiting, self._step)
                 waiting = None
+            begin = time.monotonic()
             if due["evaluate"]:
-                self._scores = self._evaluate()
+                self._scores = self._evaluate(self._state.weights)
             if due["pictures"]:
                 self._draw()
             if due["save"]:
                 self._save()
+            self._throughput.pause(time.monotonic() - begin)
         return stopped
+
+    def _gflop(self, batch: Any) -> float:
+        """Of a step, on all devices; its program is traced once, for this and for running it."""
+        step: Any = self._step_fn
+        program = step.trace(self._state, batch)
+        return flops.count(program.jaxpr.jaxpr) * self._prepared.mesh.size / 1e9
 
     def _look(self, metrics: Metrics, step: int) -> None:
         guard.check(self._config.guard, metrics, step, self._names)
-        self._progress.show(step, metrics)
+        throughput = self._throughput.scalars() if self._config.report.throughput else {}
+        self._progress.show(step, metrics, throughput)
         if self._recorder is not None and step % self._config.report.progress_every == 0:
-            self._recorder.write(step, scalars_of(metrics))
+            self._recorder.write(step, scalars_of(metrics) | throughput)
 
     def _names(self, step: int) -> Sequence[str]:
         """Of the files in the batch of a step, counted from 1."""
         return batch_names(self._prepared.source, self._config.data, step - 1)
 
-    def _evaluate(self) -> validation.Scores:
-        weights = hosts.local(self._state.weights)
+    def _evaluate(self, weights: Any) -> validation.Scores:
+        weights = hosts.local(weights)
         scores = validation.validate(self._prepared.model, weights, self._prepared.held_out)
         self._progress.say(
             f"step {self._step}: held out {scores.restored:.2f} dB, input {scores.noisy:.2f} dB"
@@ -239,7 +266,8 @@ def evaluate(config: TrainConfig, workdir: Path) -> validation.Scores:
       UserError: there is none, or the pictures cannot be read.
     """
     model, variables = checkpoints.load(workdir)
-    return validation.validate(model, variables["params"], held_out_pairs(config))
+    with contextlib.closing(open_held_out(config)) as held_out:
+        return validation.validate(model, variables["params"], held_out)
 
 
 def _settings(config: TrainConfig, pictures: int) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from jax.sharding import Mesh
 
 from dgunet_jax import checkpoints
 from dgunet_jax.data import checking
+from dgunet_jax.data.decoding import quarter_of_memory
 from dgunet_jax.data.epochs import samples_per_epoch
-from dgunet_jax.data.pipeline import Pair, training_batches, validation_pairs
+from dgunet_jax.data.pipeline import HeldOut, training_batches
 from dgunet_jax.data.sources import Source, open_source
 from dgunet_jax.errors import UserError
 from dgunet_jax.files import local_path
@@ -47,7 +48,7 @@ class Prepared:
     config: TrainConfig
     mesh: Mesh
     source: Source
-    held_out: list[Pair]
+    held_out: HeldOut
     schedule: Schedule
     model: DGUNet
     optimizer: optax.GradientTransformation
@@ -72,12 +73,12 @@ class Prepared:
         found = open_source(
             data.train,
             pairs=data.sigma is None,
-            cache_bytes=data.cache_bytes,
+            cache_bytes=_share_of_memory() if data.cache_bytes is None else data.cache_bytes,
             pattern=data.pattern,
             strict=not (data.check or data.skip_bad),
         )
         given = None if config.init_from is None else _given(config, local_path(config.init_from))
-        held_out = held_out_pairs(config)
+        held_out = open_held_out(config)
         first = hosts.is_first()
         source = checking.choose(
             found,
@@ -136,13 +137,18 @@ def check_batch(config: TrainConfig, devices: int) -> None:
         )
 
 
-def held_out_pairs(config: TrainConfig) -> list[Pair]:
-    """The pairs of validation, read."""
+def open_held_out(config: TrainConfig) -> HeldOut:
+    """The pairs of validation, which are read in the background; to be closed."""
     pairs = config.data.sigma is None
     # Read once and kept as they are, so that a cache would hold them twice.
     pattern = config.data.pattern
     source = open_source(config.data.validation, pairs=pairs, cache_bytes=0, pattern=pattern)
-    return list(validation_pairs(source, config.data))
+    return HeldOut(source, config.data)
+
+
+def _share_of_memory() -> int:
+    """Bytes of decoded pictures that each process of this machine may keep."""
+    return quarter_of_memory() // hosts.processes_here()
 
 
 def _given(config: TrainConfig, path: Path) -> Any:

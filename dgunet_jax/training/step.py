@@ -1,6 +1,6 @@
 """The training state and one step of it, sharded over the batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.struct
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from dgunet_jax.data.augmentation import unit_range
 from dgunet_jax.metrics.psnr import psnr_jax
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.training import losses
@@ -101,9 +102,10 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     return optax.chain(*parts, optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8))
 
 
-def make_mesh() -> Mesh:
-    """All devices along the batch."""
-    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """These devices along the batch; None: all there are."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -161,11 +163,13 @@ def make_train_step(
 
     Every device computes the gradient of its share of the batch, `accumulate` parts of it one after
     the other; one all-reduce averages gradients and metrics. The batch must be a multiple of
-    devices times parts.
+    devices times parts; it may be of 8 bits, see `Batch`.
     """
     model = model.clone(config=model.config.on(mesh.devices.flat[0].platform))
 
     def gradient_of(params, batch):
+        batch = jax.tree.map(unit_range, batch)
+
         def total(params):
             restored: Any = model.apply({"params": params}, batch["input"])
             stage_losses = losses.stage_losses(config.loss, restored.stages, batch["target"])

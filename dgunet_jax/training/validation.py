@@ -1,7 +1,10 @@
 """PSNR on held-out pictures, and the pictures that show it."""
 
+import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 from numpy.typing import NDArray
 
-from dgunet_jax.data.pipeline import Pair
+from dgunet_jax.data.pipeline import HeldOut, Pair
 from dgunet_jax.files import replacing
 from dgunet_jax.images.strips import side_by_side
 from dgunet_jax.metrics.psnr import psnr
@@ -18,6 +21,7 @@ from dgunet_jax.models.network import DGUNet
 from dgunet_jax.restoration.restorer import Restorer
 from dgunet_jax.training import hosts
 
+_AHEAD = 32  # held-out pairs that wait for the devices
 _GAP = 4  # white pixels between pictures side by side
 
 
@@ -38,24 +42,47 @@ class Scores:
         return self.stages[-1]
 
 
-def validate(model: DGUNet, params: Mapping[str, Any], pairs: Sequence[Pair]) -> Scores:
-    """Restores pictures and scores every stage: RGB PSNR, clamped and not rounded.
+def validate(model: DGUNet, params: Mapping[str, Any], held_out: HeldOut) -> Scores:
+    """Restore pictures and score every stage: RGB PSNR, clamped and not rounded.
 
-    Processes, and the devices of each, share the pictures.
+    Processes share the pictures, and the devices of each restore and score its own in batches.
+
+    Raises:
+      UserError: a picture cannot be read.
     """
-    scores = np.zeros((len(pairs), 1 + model.config.num_stages))
-    own = range(jax.process_index(), len(pairs), jax.process_count())
-    if own:
-        devices = jax.local_devices()[: len(own)]
-        mesh = Mesh(devices, ("batch",), axis_types=(AxisType.Auto,)) if devices[1:] else None
-        restorer = Restorer(model, {"params": params}, mesh=mesh)
-        schedule = restorer.schedule(pairs[i]["input"].shape[:2] for i in own)
-        inputs = ((i, pairs[i]["input"]) for i in own)
-        for i, estimates in restorer.each(inputs, schedule, stages=True):
-            shown = [pairs[i]["input"], *estimates]
-            scores[i] = [psnr(image.clip(0, 1), pairs[i]["target"]) for image in shown]
+    scores = np.zeros((len(held_out), 1 + model.config.num_stages))
+    own = range(jax.process_index(), len(held_out), jax.process_count())
+    with hosts.all_or_none():
+        if own:
+            for i, found in _scores(model, params, held_out, own):
+                scores[i] = found
     noisy, *stages = hosts.gathered(scores).sum(axis=0).mean(axis=0).tolist()
     return Scores(noisy=noisy, stages=tuple(stages))
+
+
+def _scores(
+    model: DGUNet, params: Mapping[str, Any], held_out: HeldOut, own: Sequence[int]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    devices = jax.local_devices()[: len(own)]
+    mesh = Mesh(devices, ("batch",), axis_types=(AxisType.Auto,)) if devices[1:] else None
+    restorer = Restorer(model, {"params": params}, mesh=mesh)
+    schedule = restorer.schedule(held_out.size(i) for i in own)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        pairs = zip(own, _ahead(pool, held_out.arrays, own), strict=True)
+        yield from restorer.scores(((i, *arrays) for i, arrays in pairs), schedule)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, function: Callable[[int], Any], indices: Sequence[int]
+) -> Iterator[Any]:
+    """What a function gives for each index, computed a little ahead of time."""
+    ready: collections.deque[Future[Any]] = collections.deque()
+    for i in indices:
+        ready.append(pool.submit(function, i))
+        if len(ready) > _AHEAD:
+            yield ready.popleft().result()
+    while ready:
+        yield ready.popleft().result()
 
 
 def strip(model: DGUNet, params: Mapping[str, Any], pair: Pair) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -177,6 +177,50 @@ def _until(lines: Iterable[bytes], step: int) -> Iterable[bytes]:
             continue
 
 
+class Throughput:
+    """How fast a run goes, and how long its devices wait for data; from the second step on.
+
+    Args:
+      images: of a step, over all processes.
+
+    Attributes:
+      gflop: of a step, over all devices; None: not known.
+    """
+
+    def __init__(self, images: int):
+        self._images = images
+        self.gflop: float | None = None
+        self._calls = 0
+        self._paused = 0.0  # since the last call
+        self._seconds = self._waited = 0.0  # until the last call, from the second one on
+        self._last = self._last_wait = 0.0
+
+    def next(self, batches: Iterator[Any]) -> Any:
+        """Return the next batch; to be called once a step."""
+        begin = time.monotonic()
+        if self._calls > 1:  # compiling and the first batch do not count
+            self._seconds += begin - self._last - self._paused
+            self._waited += self._last_wait
+        batch = next(batches)
+        self._calls, self._paused = self._calls + 1, 0.0
+        self._last, self._last_wait = begin, time.monotonic() - begin
+        return batch
+
+    def pause(self, seconds: float) -> None:
+        """Leave out what validating, drawing or saving took."""
+        self._paused += seconds
+
+    def scalars(self) -> dict[str, float]:
+        """Return images/s, TFLOP/s and the share of time in which a batch was waited for."""
+        if self._seconds <= 0:
+            return {}
+        rate = (self._calls - 2) / self._seconds
+        found = {"images_per_second": rate * self._images, "waiting": self._waited / self._seconds}
+        if self.gflop is not None:
+            found["tflops"] = rate * self.gflop / 1e3
+        return {f"throughput/{name}": value for name, value in found.items()}
+
+
 class Progress:
     """Where a run is: a line that is renewed on a terminal, a line every so often elsewhere.
 
@@ -191,8 +235,12 @@ class Progress:
         self._renews = terminal.on_screen()
         self._began: tuple[float, int] | None = None
 
-    def show(self, step: int, metrics: Metrics) -> None:
-        """Tell the metrics of a step; to be called after every one."""
+    def show(self, step: int, metrics: Metrics, throughput: Mapping[str, float]) -> None:
+        """Tell the metrics of a step; to be called after every one.
+
+        Args:
+          throughput: what `Throughput.scalars` gives, or nothing.
+        """
         # The rate is that of the steps after the first, so that compiling does not count.
         if self._began is None:
             self._began = time.monotonic(), step
@@ -203,7 +251,13 @@ class Progress:
         since, begin = self._began
         if step > begin:
             seconds = (time.monotonic() - since) / (step - begin)
-            line += f"  {1 / seconds:.2f} steps/s  {clock(seconds * (self._steps - step))} left"
+            line += f"  {1 / seconds:.2f} steps/s"
+            if throughput:
+                line += f"  {throughput['throughput/images_per_second']:.1f} images/s"
+                if (rate := throughput.get("throughput/tflops")) is not None:
+                    line += f"  {rate:.3g} TFLOP/s"
+                line += f"  {throughput['throughput/waiting']:.0%} waiting for data"
+            line += f"  {clock(seconds * (self._steps - step))} left"
         (terminal.renew if self._renews else terminal.say)(line)
 
     def say(self, line: str) -> None:

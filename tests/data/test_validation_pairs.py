@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dgunet_jax.data.pipeline import validation_pairs
+from dgunet_jax.data.pipeline import HeldOut
 from dgunet_jax.data.sources import open_source, photographs
 from dgunet_jax.errors import UserError
 from tests.data.arrays import NOISY, PAIRED, Arrays, random_pairs, random_pictures, save
@@ -14,7 +14,7 @@ from tests.data.arrays import NOISY, PAIRED, Arrays, random_pairs, random_pictur
 
 def test_noise_follows_the_protocol():
     source = photographs(["coffee", "chelsea"])
-    pairs = list(validation_pairs(source, dataclasses.replace(NOISY, seed=7)))
+    pairs = list(HeldOut(source, dataclasses.replace(NOISY, seed=7)))
     assert [pair["name"] for pair in pairs] == ["coffee", "chelsea"]
     for index, pair in enumerate(pairs):
         clean = source.read(index)[0] / 255
@@ -25,14 +25,14 @@ def test_noise_follows_the_protocol():
 
 
 def test_pair_does_not_depend_on_the_other_pictures():
-    together = list(validation_pairs(photographs(["coffee", "chelsea"]), NOISY))[1]
-    (alone,) = validation_pairs(photographs(["chelsea"]), NOISY)
+    together = list(HeldOut(photographs(["coffee", "chelsea"]), NOISY))[1]
+    (alone,) = HeldOut(photographs(["chelsea"]), NOISY)
     np.testing.assert_array_equal(together["input"], alone["input"])
 
 
 def test_pairs_of_files_come_as_they_are():
     source = random_pairs(3)
-    for index, pair in enumerate(validation_pairs(source, PAIRED)):
+    for index, pair in enumerate(HeldOut(source, PAIRED)):
         degraded, clean = source.read(index)
         assert pair["name"] == f"{index}"
         assert pair["input"].dtype == pair["target"].dtype == np.float32
@@ -53,8 +53,8 @@ def test_pairs_of_files_come_as_they_are():
 )
 def test_crops_are_the_middle_of_the_whole_pairs(config, crop: int, window):
     source = random_pictures(2) if config is NOISY else random_pairs(2)
-    wholes = list(validation_pairs(source, config))
-    crops = list(validation_pairs(source, dataclasses.replace(config, validation_crop=crop)))
+    wholes = list(HeldOut(source, config))
+    crops = list(HeldOut(source, dataclasses.replace(config, validation_crop=crop)))
     for whole, cropped in zip(wholes, crops, strict=True):
         for key in ("input", "target"):
             np.testing.assert_array_equal(cropped[key], whole[key][window])
@@ -63,7 +63,7 @@ def test_crops_are_the_middle_of_the_whole_pairs(config, crop: int, window):
 @pytest.mark.parametrize(("limit", "count"), [(None, 3), (1, 1), (2, 2), (3, 3), (99, 3)])
 def test_the_first_pictures_are_taken(limit: int | None, count: int):
     config = dataclasses.replace(PAIRED, validation_limit=limit)
-    names = [pair["name"] for pair in validation_pairs(random_pairs(3), config)]
+    names = [pair["name"] for pair in HeldOut(random_pairs(3), config)]
     assert names == ["0", "1", "2"][:count]
 
 
@@ -73,7 +73,7 @@ def test_a_damaged_picture_is_named_when_it_is_reached(tmp_path: Path):
     content = bytearray(bad.read_bytes())
     content[-20] ^= 1
     bad.write_bytes(content)
-    pairs = validation_pairs(open_source(str(tmp_path), pairs=False), NOISY)
+    pairs = HeldOut(open_source(str(tmp_path), pairs=False), NOISY)
     assert next(pairs)["name"] == "a"
     with pytest.raises(UserError, match=f"^{bad}: "):
         next(pairs)
@@ -81,8 +81,8 @@ def test_a_damaged_picture_is_named_when_it_is_reached(tmp_path: Path):
 
 def test_sources_are_checked_at_once():
     with pytest.raises(UserError, match="holds no pictures"):
-        validation_pairs(Arrays([]), NOISY)
+        HeldOut(Arrays([]), NOISY)
     with pytest.raises(UserError, match=r"sigma is 25\.0 and the source holds pairs"):
-        validation_pairs(random_pairs(1), NOISY)
+        HeldOut(random_pairs(1), NOISY)
     with pytest.raises(UserError, match="sigma is None and the source holds clean pictures"):
-        validation_pairs(random_pictures(1), PAIRED)
+        HeldOut(random_pictures(1), PAIRED)

@@ -131,8 +131,8 @@ def test_weights_in_the_home_directory(start, tmp_path, monkeypatch):
 def test_a_workdir_that_vanishes_is_told_once(start, tmp_path, monkeypatch, capsys):
     original = loop.Progress.show
 
-    def show(self, step, metrics):
-        original(self, step, metrics)
+    def show(self, step, metrics, throughput):
+        original(self, step, metrics, throughput)
         if step == 3:
             shutil.rmtree(tmp_path / "run")
 

@@ -173,7 +173,7 @@ def test_what_one_process_cannot_begin_with_ends_the_other_too(runs):
     lock[0].communicate()
     assert "error: " in first
     assert "another run is using it" in first
-    assert "error: process 0 cannot begin and says why" in second
+    assert "error: process 0 has failed and says why" in second
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def test_a_run_leaves_its_scalars_and_what_it_was_made_with(finished):
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(finished, start, tmp_path, monkeypatch):
     original = loop.Progress.show
 
-    def show(self, step, metrics):
-        original(self, step, metrics)
+    def show(self, step, metrics, throughput):
+        original(self, step, metrics, throughput)
         if step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 

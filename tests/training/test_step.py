@@ -166,3 +166,18 @@ def test_clean_inputs_do_not_count_as_a_collapse(compiled):
     assert float(state.best_gain) == best
     state, _ = step(state, batch(0.01))
     assert int(state.collapsed_in_row) == 2
+
+
+def test_a_batch_of_8_bits_is_that_of_its_values_over_255(compiled):
+    first, _ = compiled
+    rng = np.random.default_rng(0)
+    raw = {name: rng.integers(0, 256, (2, 16, 16, 3), np.uint8) for name in ("input", "target")}
+    floats = {name: array.astype(np.float32) / 255 for name, array in raw.items()}
+    model, _ = network(num_stages=2)
+    step = make_train_step(model, make_optimizer(CONFIG), lambda step: 1e-3, CONFIG, make_mesh())
+    run = [
+        step.lower(first(), data).compile(compiler_options=compiler_options())(first(), data)
+        for data in (raw, floats)
+    ]
+    np.testing.assert_allclose(run[0][1].losses, run[1][1].losses, rtol=1e-5)
+    np.testing.assert_allclose(run[0][1].gradient_norm, run[1][1].gradient_norm, rtol=1e-4)

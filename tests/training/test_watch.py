@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dgunet_jax import UserError
-from dgunet_jax.training.watch import Progress, Recorder
+from dgunet_jax.training import watch
+from dgunet_jax.training.watch import Progress, Recorder, Throughput
 from tests.evaluation.disk import full_disk
 from tests.training.test_guard import metrics
 
@@ -81,8 +82,8 @@ def test_recorder_drops_lines_that_are_not_text(tmp_path):
 def test_progress_renews_its_line_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     progress = Progress(steps=4, every=1)
-    progress.show(1, metrics())
-    progress.show(2, metrics())
+    progress.show(1, metrics(), {})
+    progress.show(2, metrics(), {})
     progress.say("held out")
     progress.say("saved")
     first, *after = capsys.readouterr().err.split("\n")
@@ -93,5 +94,41 @@ def test_progress_renews_its_line_on_a_terminal(monkeypatch, capsys):
 def test_progress_needs_no_standard_error(monkeypatch):
     monkeypatch.setattr("sys.stderr", None)
     progress = Progress(steps=4, every=1)
-    progress.show(1, metrics())
+    progress.show(1, metrics(), {})
     progress.say("held out")
+
+
+def test_throughput_counts_what_it_waits_for_and_leaves_out_the_rest(monkeypatch, capsys):
+    now = [0.0]
+
+    def batches():
+        while True:
+            now[0] += 1.0  # to prepare a batch
+            yield "batch"
+
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+    throughput, source = Throughput(images=12), batches()
+    throughput.gflop = 6000.0
+    assert throughput.next(source) == "batch"
+    assert throughput.scalars() == {}
+    now[0] += 50  # compiling
+    throughput.next(source)
+    assert throughput.scalars() == {}
+    now[0] += 3.0  # a step
+    throughput.next(source)
+    now[0] += 3.0
+    now[0] += 100  # validating
+    throughput.pause(100)
+    throughput.next(source)
+    # Two steps in eight seconds, two of which were spent waiting.
+    found = throughput.scalars()
+    assert found == {
+        "throughput/images_per_second": 3.0,
+        "throughput/tflops": 1.5,
+        "throughput/waiting": 0.25,
+    }
+    progress = Progress(steps=9, every=1)
+    progress.show(1, metrics(), {})
+    now[0] += 1
+    progress.show(2, metrics(), found)
+    assert "3.0 images/s  1.5 TFLOP/s  25% waiting for data" in capsys.readouterr().err
