@@ -41,6 +41,12 @@ _DATASET = flags.DEFINE_string(
     " evaluation/DATASET in workdir. rgb and luma: any folder of pairs.",
 )
 _DATA = flags.DEFINE_string("data", None, "Folder of --dataset.")
+_TOPOLOGY = flags.DEFINE_string(
+    "topology",
+    None,
+    "With --mode dry_run: compile for this slice of TPUs, such as v5e:2x4, which need not be here;"
+    " libtpu must be installed.",
+)
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
@@ -58,6 +64,8 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"unexpected argument {arguments[1]!r}")
     if _RESTART.value and _MODE.value != "train":
         raise UserError("--restart is for --mode train")
+    if _TOPOLOGY.value is not None and _MODE.value != "dry_run":
+        raise UserError("--topology is for --mode dry_run")
     workdir = local_path(_WORKDIR.value or "")
     try:
         settings = dict(_CONFIG.value or {})  # a file that failed to load says so here
@@ -73,7 +81,8 @@ def main(arguments: list[str]) -> int:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.FATAL)  # Orbax tells every step of a save otherwise
     sys.unraisablehook = _without_closed_loops(sys.unraisablehook)
-    use_cache(_CACHE.value)
+    # JAX keeps programs for absent devices, but cannot read them.
+    use_cache(_CACHE.value and _TOPOLOGY.value is None)
     config = from_config_dict(unset(settings, _unset))
     if not hosts.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):
         return _run_mode(config, workdir)
@@ -107,17 +116,14 @@ def _run_together(config: "TrainConfig", workdir: Path) -> int:
 def _run_mode(config: "TrainConfig", workdir: Path) -> int:
     from dgunet_jax.compilation import check_platform
 
-    check_platform()
+    if _TOPOLOGY.value is None:
+        check_platform()
     if (_DATASET.value is None) != (_DATA.value is None):
         raise UserError("--dataset and --data go together; one of them is missing")
     if _DATASET.value is not None:
         return _evaluate(_DATASET.value, local_path(_DATA.value or ""), workdir)
     if _MODE.value == "dry_run":
-        from dgunet_jax.training.dry_run import compile_step
-
-        _, cost = compile_step(config)
-        terminal.show("\n".join(cost.lines()))
-        return 0
+        return _dry_run(config)
     from dgunet_jax.training import hosts, loop
 
     if _MODE.value == "evaluate":
@@ -129,6 +135,22 @@ def _run_mode(config: "TrainConfig", workdir: Path) -> int:
         scores = ended.scores
     if hosts.is_first():
         terminal.show(f"PSNR input {scores.noisy:.2f} dB, restored {scores.restored:.2f} dB")
+    return 0
+
+
+def _dry_run(config: "TrainConfig") -> int:
+    """Tell what a step costs on the devices of this machine, or on those of --topology."""
+    import jax
+
+    from dgunet_jax.training import topology
+    from dgunet_jax.training.dry_run import trace_step
+
+    devices = options = None
+    if _TOPOLOGY.value is not None:
+        jax.config.update("jax_platforms", "cpu")  # nothing runs, so no accelerator is taken
+        devices, options = topology.tpu_devices(_TOPOLOGY.value), topology.QUICK
+    _, cost = trace_step(config, devices).compile(options)
+    terminal.show("\n".join(cost.lines()))
     return 0
 
 

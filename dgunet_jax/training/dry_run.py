@@ -1,20 +1,22 @@
-"""What a training step will cost, from its compiled program."""
+"""What a training step, or restoring, will cost, from its compiled program."""
 
 import dataclasses
 import re
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import NamedSharding
 
+from dgunet_jax.errors import UserError, one_line
+from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet, abstract_params
 from dgunet_jax.training import flops
 from dgunet_jax.training.config import TrainConfig
 from dgunet_jax.training.preparing import check_batch
 from dgunet_jax.training.step import (
-    Batch,
     TrainState,
     divided,
     make_mesh,
@@ -26,6 +28,7 @@ from dgunet_jax.training.step import (
 
 _COLLECTIVES = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all"
 _BYTES = {"f64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "s8": 1, "u8": 1, "pred": 1}
+_GIGABYTES = {"TPU v5 lite": 16, "TPU v5": 95, "TPU v6 lite": 32}  # on a chip, as Cloud TPU has it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +48,11 @@ class Collective:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Of one step.
+    """Of one run of a program.
 
     Attributes:
       devices: among which the batch is divided.
+      kind: of device, such as "TPU v5 lite".
       parameters: how many.
       gflop: of all devices together; convolutions and matrix products, with the zeros that
         convolutions are filled up with.
@@ -58,54 +62,42 @@ class Cost:
     """
 
     devices: int
+    kind: str
     parameters: int
     gflop: float
     memory: int
     collectives: list[Collective]
     seconds: float
 
-    def lines(self) -> list[str]:
+    @property
+    def available(self) -> int | None:
+        """GB of memory that a device has; None if it is not known."""
+        return _GIGABYTES.get(self.kind)
+
+    @property
+    def exchanged(self) -> str:
+        """What goes between devices, in words."""
         among = [
             f"{each.kind} of {each.bytes / 1e6:.1f} MB{' in a loop' if each.in_loop else ''}"
             for each in self.collectives
         ]
+        return ", ".join(among) or "nothing"
+
+    def lines(self) -> list[str]:
+        of = f" of {self.available} GB" if self.available else ""
         return [
-            f"devices: {self.devices}",
+            f"devices: {self.devices} ({self.kind})",
             f"parameters: {self.parameters:,}",
             f"work of a step: {self.gflop:,.0f} GFLOP",
-            f"memory on each device: {self.memory / 1e6:,.0f} MB",
-            f"among devices: {', '.join(among) or 'nothing'}",
+            f"memory on each device: {self.memory / 1e6:,.0f} MB{of}",
+            f"among devices: {self.exchanged}",
             f"compiled in {self.seconds:.0f} s",
         ]
 
 
-def compile_step(config: TrainConfig) -> tuple[Any, Cost]:
-    """Compiles the step for the batch of a config and all devices, without any data.
-
-    Raises:
-      UserError: the batch cannot be divided.
-    """
-    begin = time.perf_counter()
-    traced = trace_step(config)
-    compiled = traced.program.lower().compile()
-    seconds = time.perf_counter() - begin
-    memory: Any = compiled.memory_analysis()
-    return compiled, Cost(
-        devices=traced.devices,
-        parameters=traced.parameters,
-        gflop=traced.gflop,
-        memory=memory.argument_size_in_bytes
-        + memory.temp_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes,
-        collectives=collectives(compiled.as_text() or ""),
-        seconds=seconds,
-    )
-
-
 @dataclasses.dataclass(frozen=True)
-class TracedStep:
-    """The step of a config, traced for the devices there are; fields as of `Cost`.
+class Traced:
+    """A program traced for some devices; fields as of `Cost`.
 
     Attributes:
       program: what `jax.jit`'s `trace` gives.
@@ -113,48 +105,116 @@ class TracedStep:
 
     program: Any
     devices: int
+    kind: str
     parameters: int
     gflop: float
 
+    def compile(self, options: Mapping[str, Any] | None = None) -> tuple[Any, Cost]:
+        """Compile it, with `options` for the compiler, and tell what it costs.
 
-def trace_step(config: TrainConfig) -> TracedStep:
-    """Traces the step for the batch of a config and all devices, without any data.
+        Raises:
+          UserError: the compiler finds that a device has too little memory.
+        """
+        begin = time.perf_counter()
+        try:
+            compiled = self.program.lower().compile(compiler_options=options)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise UserError(f"does not fit into a {self.kind}: {one_line(error)}") from error
+        seconds = time.perf_counter() - begin
+        memory: Any = compiled.memory_analysis()
+        return compiled, Cost(
+            devices=self.devices,
+            kind=self.kind,
+            parameters=self.parameters,
+            gflop=self.gflop,
+            memory=memory.argument_size_in_bytes
+            + memory.temp_size_in_bytes
+            + memory.output_size_in_bytes
+            - memory.alias_size_in_bytes,
+            collectives=collectives(compiled.as_text() or ""),
+            seconds=seconds,
+        )
+
+
+def trace_step(config: TrainConfig, devices: Sequence[Any] | None = None) -> Traced:
+    """Trace the step for the batch of a config, without any data.
+
+    Args:
+      config: of the run.
+      devices: that share the batch, which need not be here (see `topology`); None: all there are.
 
     Raises:
       UserError: the batch cannot be divided.
     """
-    mesh = make_mesh()
+    mesh = make_mesh(devices)
     check_batch(config, mesh.size)
     model, optimizer = DGUNet(config.model), make_optimizer(config.optimizer)
     # The learning rate costs nothing, and needs the number of pictures.
     step: Any = make_train_step(model, optimizer, lambda step: 1e-4, config.optimizer, mesh)
-    state, batch = _abstract(config, optimizer, mesh)
-    program = step.trace(state, batch)
-    return TracedStep(
+
+    def first(params: Any) -> TrainState:
+        return state_of(params, optimizer, config.optimizer)
+
+    state = jax.eval_shape(first, abstract_params(config.model))
+    images = _images(config.data.batch, config.data.patch, config.model, config.data.in_bytes)
+    batch = {"input": images, "target": images}
+    program = step.trace(_placed(state, replicated(mesh)), _placed(batch, divided(mesh)))
+    return Traced(
         program=program,
         devices=mesh.size,
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        kind=mesh.devices.flat[0].device_kind,
+        parameters=_count(state.params),
         # The program of the step is that of a device, but for the update, which is nothing.
         gflop=flops.count(program.jaxpr.jaxpr) * mesh.size / 1e9,
     )
 
 
-def _abstract(config: TrainConfig, optimizer: Any, mesh: Mesh) -> tuple[TrainState, Batch]:
-    """State and batch as shapes and shardings."""
-    patch, channels = config.data.patch, config.model.channels
+def trace_forward(
+    config: DGUNetConfig, devices: Sequence[Any] | None = None, side: int = 256
+) -> Traced:
+    """Trace the restoration of a square picture on each device, without any weights.
 
-    def placed(tree: Any, sharding: NamedSharding) -> Any:
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
-        )
+    Args:
+      config: of the network.
+      devices: as of `trace_step`.
+      side: of the pictures, in pixels.
+    """
+    mesh = make_mesh(devices)
+    device = mesh.devices.flat[0]
+    model, params = DGUNet(config.on(device.platform)), abstract_params(config)
 
-    def first(params: Any) -> TrainState:
-        return state_of(params, optimizer, config.optimizer)
+    def restore(params: Any, images: jax.Array) -> jax.Array:
+        restored: Any = model.apply({"params": params}, images)
+        return restored.image
 
-    images = jax.ShapeDtypeStruct((config.data.batch, patch, patch, channels), np.dtype(np.float32))
-    state = jax.eval_shape(first, abstract_params(config.model))
-    batch = {"input": images, "target": images}
-    return placed(state, replicated(mesh)), placed(batch, divided(mesh))
+    images = _placed(_images(mesh.size, side, config), divided(mesh))
+    program = jax.jit(restore).trace(_placed(params, replicated(mesh)), images)
+    return Traced(
+        program=program,
+        devices=mesh.size,
+        kind=device.device_kind,
+        parameters=_count(params),
+        gflop=flops.count(program.jaxpr.jaxpr) / 1e9,
+    )
+
+
+def _images(
+    count: int, side: int, config: DGUNetConfig, in_bytes: bool = False
+) -> jax.ShapeDtypeStruct:
+    kind = np.dtype(np.uint8 if in_bytes else np.float32)
+    return jax.ShapeDtypeStruct((count, side, side, config.channels), kind)
+
+
+def _placed(tree: Any, sharding: NamedSharding) -> Any:
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+    )
+
+
+def _count(params: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def collectives(program: str) -> list[Collective]:
