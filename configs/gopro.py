@@ -3,10 +3,14 @@
 Published: GoPro 32.71 dB / 0.960, HIDE 30.96 / 0.940 (DGUNet); 33.17 / 0.963, 31.40 / 0.944
 (DGUNet+, `configs/gopro.py:plus`).
 
-As compiled for eight devices (`--mode dry_run`): 17,216,312 parameters, 107,805 GFLOP a step, 4.2
-GB on each device (DGUNet+: 69,572,915 parameters, 137,873 GFLOP, 5.7 GB), stages being recomputed.
-Time: about 24 hours (DGUNet+: 30) on eight A100; not measured, but the 394,313 steps' work at 40 %
-of the 156 TFLOP/s of each.
+As compiled for eight CPU devices (`--mode dry_run`): 17,216,312 parameters, 107,805 GFLOP a step,
+4.2 GB on each device (DGUNet+: 69,572,915 parameters, 137,873 GFLOP, 5.7 GB). So one GPU of 80 GB
+holds the batch, 34 GB (45 GB), only because stages are recomputed: without that they take three
+times as much. Products are TF32 there; the scan stays rolled, which compiles in a fraction of the
+time.
+Time: about 24 hours (DGUNet+: 30) on eight A100, 60 (77) on one H100; not measured, but the 394,313
+steps' work at 40 % of the 156 and 495 TFLOP/s of each. The authors' log has 247 s an epoch on four
+V100, 206 hours for all.
 
 Command: python -m dgunet_jax.main --config configs/gopro.py --workdir runs/gopro \
     --config.data.train=GoPro/train --config.data.validation=GoPro/test

@@ -53,15 +53,18 @@ def test_restorer_refuses_another_precision():
         Restorer(*network(), precision="low")  # pyright: ignore[reportArgumentType]
 
 
-def test_training_computes_in_the_platforms_own_precision():
-    config, model = settings(), network()[0]
+@pytest.mark.parametrize(
+    ("asked", "expected"), [("default", {"HIGHEST", "DEFAULT"}), ("highest", {"HIGHEST"})]
+)
+def test_training_computes_in_the_platforms_own_precision_unless_asked(asked, expected):
+    config, model = settings(optimizer={"precision": asked}), network()[0]
     optimizer, mesh = make_optimizer(config.optimizer), make_mesh()
     step_fn: Any = make_train_step(model, optimizer, lambda step: 1e-4, config.optimizer, mesh)
     params = network()[1]["params"]
     state = jax.eval_shape(lambda p: state_of(p, optimizer, config.optimizer), params)
     images = jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32)
     program = step_fn.lower(state, {"input": images, "target": images}).as_text()
-    assert "DEFAULT" in precisions(program)
+    assert precisions(program) == expected
 
 
 def test_highest_is_for_all_that_is_traced_within():

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict, config_dict
 from dgunet_jax.data.config import DataConfig
 from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import DGUNetConfig
+from dgunet_jax.precision import Precision
 from dgunet_jax.training.losses import LOSSES, LossStages
 
 _SCHEDULE = Literal["published", "cosine", "constant"]
@@ -37,6 +38,11 @@ class OptimizerConfig:
         average.
       loss: one of `losses.LOSSES`.
       loss_stages: whose loss is minimised: that of `all`, as published, summed, or of the `last`.
+      precision: of products: the platform's own, `default` (TF32 on a GPU, bfloat16 passes on a
+        TPU), or full float32, `highest`; on a CPU they are the same.
+      deterministic: whether XLA may only take GPU kernels that give the same bits every time, and
+        takes them without timing them, so that a run that is gone on with is bit for bit the one
+        that was not stopped. Such kernels may be slower. On CPU and TPU that holds anyway.
       seed: of the first weights.
     """
 
@@ -53,6 +59,8 @@ class OptimizerConfig:
     average: float | None = None
     loss: str = "charbonnier_edge"
     loss_stages: LossStages = "all"
+    precision: Precision = "default"
+    deterministic: bool = False
     seed: int = 0
 
     def __post_init__(self):
@@ -83,7 +91,8 @@ class OptimizerConfig:
             raise UserError(f"clip_norm is {self.clip_norm}; it must be above 0")
         if self.average is not None and not 0 < self.average < 1:
             raise UserError(f"average is {self.average}; it must lie between 0 and 1")
-        for name, kind in {"schedule": _SCHEDULE, "loss_stages": LossStages}.items():
+        choices_of = {"schedule": _SCHEDULE, "loss_stages": LossStages, "precision": Precision}
+        for name, kind in choices_of.items():
             if getattr(self, name) not in (choices := get_args(kind)):
                 raise UserError(
                     f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}"

@@ -93,6 +93,8 @@ _FREE = (
     "data.check",
     "data.skip_bad",
     "optimizer.accumulate",
+    "optimizer.precision",
+    "optimizer.deterministic",
 )
 
 

@@ -217,7 +217,8 @@ def make_train_step(
     )
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        gradient, measured = averaged(state.params, batch)
+        with jax.default_matmul_precision(config.precision):
+            gradient, measured = averaged(state.params, batch)
         norm = optax.tree.norm(gradient)
         finite_stages = measured["finite"] == 1
         finite = jnp.isfinite(norm) & finite_stages.all() & jnp.isfinite(measured["losses"]).all()
@@ -271,7 +272,8 @@ def make_train_step(
         )
         return after, metrics
 
-    return jax.jit(step, donate_argnums=0)
+    options: Any = {"xla_gpu_deterministic_ops": True} if config.deterministic else None
+    return jax.jit(step, donate_argnums=0, compiler_options=options)
 
 
 def _psnr(images: Array, targets: Array) -> Array:

@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import jax
@@ -166,6 +167,15 @@ def test_clean_inputs_do_not_count_as_a_collapse(compiled):
     assert float(state.best_gain) == best
     state, _ = step(state, batch(0.01))
     assert int(state.collapsed_in_row) == 2
+
+
+def test_deterministic_kernels_are_asked_of_the_compiler(monkeypatch):
+    asked = []
+    monkeypatch.setattr(jax, "jit", lambda step, **how: asked.append(how["compiler_options"]))
+    for deterministic in (False, True):
+        config = dataclasses.replace(CONFIG, deterministic=deterministic)
+        make_train_step(network()[0], make_optimizer(config), lambda step: 1, config, make_mesh())
+    assert asked == [None, {"xla_gpu_deterministic_ops": True}]
 
 
 def test_a_batch_of_8_bits_is_that_of_its_values_over_255(compiled):
