@@ -25,6 +25,7 @@ from dgunet_jax import compilation, provenance
 from dgunet_jax.models import convolution
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet, abstract_params
+from dgunet_jax.precision import Precision
 from dgunet_jax.training import flops
 from dgunet_jax.training.config import OptimizerConfig
 from dgunet_jax.training.step import (
@@ -111,7 +112,7 @@ def product(precision: str, tiny: bool) -> Iterator[dict[str, Any]]:
     side = 128 if tiny else 8192
     dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
     a = jnp.asarray(np.random.default_rng(0).standard_normal((side, side), np.float32), dtype)
-    with _matmul_precision(precision):
+    with jax.default_matmul_precision(_products(precision)):
         multiply = jax.jit(jnp.matmul).lower(a, a).compile()
     yield {
         "gflop": 2 * side**3 / 1e9,
@@ -150,8 +151,8 @@ def measure(
     config = config.on(jax.devices()[0].platform)
     make = _step if WORKS[work].step else _forward
     begin = time.perf_counter()
-    with _matmul_precision(precision), _without(without):
-        traced, start = make(config, WORKS[work].images(tiny))
+    with _without(without):
+        traced, start = make(config, WORKS[work].images(tiny), _products(precision))
         compiled = traced.lower().compile(compiler_options=quick_options() if tiny else None)
     seconds = time.perf_counter() - begin
     run = start(compiled)
@@ -215,7 +216,9 @@ def known(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in options if is_known(name)}
 
 
-def _forward(config: DGUNetConfig, images: np.ndarray) -> tuple[Any, Callable[[Any], Any]]:
+def _forward(
+    config: DGUNetConfig, images: np.ndarray, products: Precision
+) -> tuple[Any, Callable[[Any], Any]]:
     """Return the traced program, and what binds it to its inputs once it is compiled.
 
     A call gives a tuple, of which the first tells whether the values are finite.
@@ -226,19 +229,24 @@ def _forward(config: DGUNetConfig, images: np.ndarray) -> tuple[Any, Callable[[A
         return restored.image
 
     arguments = jax.device_put((random_params(config), images))
-    return jax.jit(restore).trace(*arguments), lambda compiled: lambda: (compiled(*arguments),)
+    with jax.default_matmul_precision(products):
+        traced = jax.jit(restore).trace(*arguments)
+    return traced, lambda compiled: lambda: (compiled(*arguments),)
 
 
-def _step(config: DGUNetConfig, images: np.ndarray) -> tuple[Any, Callable[[Any], Any]]:
+def _step(
+    config: DGUNetConfig, images: np.ndarray, products: Precision
+) -> tuple[Any, Callable[[Any], Any]]:
     """As `_forward`, of the step that training runs, on one device: losses, and the new state.
 
     It is bound to a state that every call takes on.
     """
     mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
-    optimizer = make_optimizer(_OPTIMIZER)
-    step: Any = make_train_step(DGUNet(config), optimizer, lambda step: 1e-4, _OPTIMIZER, mesh)
+    settings = dataclasses.replace(_OPTIMIZER, precision=products)
+    optimizer = make_optimizer(settings)
+    step: Any = make_train_step(DGUNet(config), optimizer, lambda step: 1e-4, settings, mesh)
     params = jax.device_put(random_params(config), replicated(mesh))
-    state = jax.jit(lambda params: state_of(params, optimizer, _OPTIMIZER))(params)
+    state = jax.jit(lambda params: state_of(params, optimizer, settings))(params)
     batch = {"input": images, "target": np.roll(images, 1, axis=1)}
     batch = jax.device_put(batch, divided(mesh))
     held = [state]
@@ -297,8 +305,8 @@ def _if_told(ask: Callable[[], Any]) -> Any:
         return None
 
 
-def _matmul_precision(precision: str) -> Any:
-    return jax.default_matmul_precision("highest" if precision == "float32" else "default")
+def _products(precision: str) -> Precision:
+    return "highest" if precision == "float32" else "default"
 
 
 @contextlib.contextmanager

@@ -93,8 +93,10 @@ def forward(variant: str, unroll: int | bool) -> Program:
     return _trace(restore, random_params(VARIANTS[variant]), _images(variant, FORWARD_SHAPE))
 
 
-def training_step(variant: str, unroll: int | bool) -> Program:
-    """Loss of all stages, its gradient and an Adam update, on two patches of 64×64 pixels."""
+def training_step(
+    variant: str, unroll: int | bool, shape: tuple[int, int, int] = STEP_SHAPE
+) -> Program:
+    """Loss of all stages, its gradient and an Adam update, on patches (N, H, W)."""
     model = DGUNet(_config(variant, unroll))
     optimizer = optax.adam(_LEARNING_RATE)
     loss_name = LOSSES[variant.removesuffix("_plus")]
@@ -112,7 +114,7 @@ def training_step(variant: str, unroll: int | bool) -> Program:
         updates, moments = optimizer.update(gradient, moments, params)
         return (optax.apply_updates(params, updates), moments), value
 
-    params, images = random_params(VARIANTS[variant]), _images(variant, STEP_SHAPE)
+    params, images = random_params(VARIANTS[variant]), _images(variant, shape)
     moments = jax.tree.map(
         lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(optimizer.init, params)
     )
