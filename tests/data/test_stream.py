@@ -100,7 +100,7 @@ def test_inputs_are_mixed_like_their_targets_with_images_of_the_same_batch():
         strict=True,
     )
     for mixed, before in batches:
-        own = np.rint(before["input"][:, 0, 0, 0] * 255 / 2)
+        own = before["input"][:, 0, 0, 0].astype(np.float64) / 2
         assert np.ptp(mixed["input"], axis=(1, 2, 3)).max() < 1e-7
         x = mixed["input"][:, 0, 0, 0].astype(np.float64) * 255 / 2
         y = mixed["target"][:, 0, 0, 0].astype(np.float64) * 255

@@ -74,9 +74,9 @@ def test_a_damaged_picture_is_named_when_it_is_reached(tmp_path: Path):
     content[-20] ^= 1
     bad.write_bytes(content)
     pairs = HeldOut(open_source(str(tmp_path), pairs=False), NOISY)
-    assert next(pairs)["name"] == "a"
+    assert pairs[0]["name"] == "a"
     with pytest.raises(UserError, match=f"^{bad}: "):
-        next(pairs)
+        pairs[1]
 
 
 def test_sources_are_checked_at_once():
