@@ -163,7 +163,7 @@ def _chosen(option: str, text: str, known: Iterable[str]) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in known:
-            raise UserError(f"--{option}: {name!r} is none of {', '.join(known)}, all and none")
+            raise UserError(f"--{option}: {name!r} is not all, none or one of {', '.join(known)}")
     return names
 
 

@@ -1,10 +1,7 @@
 """PSNR on held-out pictures, and the pictures that show it."""
 
-import collections
 import dataclasses
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +11,15 @@ from jax.sharding import AxisType, Mesh
 from numpy.typing import NDArray
 
 from dgunet_jax.data.pipeline import HeldOut, Pair
+from dgunet_jax.errors import UserError
 from dgunet_jax.files import replacing
 from dgunet_jax.images.strips import side_by_side
 from dgunet_jax.metrics.psnr import psnr
 from dgunet_jax.models.network import DGUNet
+from dgunet_jax.restoration.files import ahead
 from dgunet_jax.restoration.restorer import Restorer
 from dgunet_jax.training import hosts
 
-_AHEAD = 32  # held-out pairs that wait for the devices
 _GAP = 4  # white pixels between pictures side by side
 
 
@@ -67,22 +65,15 @@ def _scores(
     mesh = Mesh(devices, ("batch",), axis_types=(AxisType.Auto,)) if devices[1:] else None
     restorer = Restorer(model, {"params": params}, mesh=mesh)
     schedule = restorer.schedule(held_out.size(i) for i in own)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pairs = zip(own, _ahead(pool, held_out.arrays, own), strict=True)
-        yield from restorer.scores(((i, *arrays) for i, arrays in pairs), schedule)
 
+    def pairs() -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
+        for i, arrays in ahead(held_out.arrays, own):
+            if isinstance(arrays, UserError):
+                raise arrays
+            degraded, target = arrays
+            yield i, degraded, target
 
-def _ahead(
-    pool: ThreadPoolExecutor, function: Callable[[int], Any], indices: Sequence[int]
-) -> Iterator[Any]:
-    """What a function gives for each index, computed a little ahead of time."""
-    ready: collections.deque[Future[Any]] = collections.deque()
-    for i in indices:
-        ready.append(pool.submit(function, i))
-        if len(ready) > _AHEAD:
-            yield ready.popleft().result()
-    while ready:
-        yield ready.popleft().result()
+    yield from restorer.scores(pairs(), schedule)
 
 
 def strip(model: DGUNet, params: Mapping[str, Any], pair: Pair) -> NDArray[np.float32]:

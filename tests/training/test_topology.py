@@ -94,8 +94,8 @@ def test_a_topology_is_for_a_dry_run():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--variants", "derain,best"], "--variants: 'best' is none of deblur, "),
-        (["--steps", "quickstart"], "--steps: 'quickstart' is none of rain13k, "),
+        (["--variants", "derain,best"], "--variants: 'best' is not all, none or one of deblur, "),
+        (["--steps", "quickstart"], "--steps: 'quickstart' is not all, none or one of rain13k, "),
         (["--minutes", "0"], "--minutes is 0; it must be more than 0"),
     ],
 )
