@@ -92,6 +92,8 @@ def is_first() -> bool:
 def all_or_none() -> Iterator[None]:
     """A block that no process leaves unless all can.
 
+    Within it processes exchange nothing, since one of them may have left.
+
     Raises:
       UserError: of this process, or if there is none, one that names those that have one.
     """

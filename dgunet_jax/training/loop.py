@@ -72,10 +72,11 @@ def train(config: TrainConfig, workdir: Path, *, restart: bool = False) -> Ended
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(hosts.lost_peers())
+        processes_here = hosts.processes_here()
         with hosts.all_or_none():
             if hosts.is_first():
                 stack.enter_context(locked(workdir))
-            prepared = Prepared.of(config, workdir, restart=restart)
+            prepared = Prepared.of(config, workdir, restart=restart, processes_here=processes_here)
             stack.callback(prepared.held_out.close)
             if restart and hosts.is_first():
                 _move_aside(workdir)

@@ -55,13 +55,16 @@ class Prepared:
     given: Any
 
     @classmethod
-    def of(cls, config: TrainConfig, workdir: Path, *, restart: bool = False) -> Self:
+    def of(
+        cls, config: TrainConfig, workdir: Path, *, restart: bool = False, processes_here: int = 1
+    ) -> Self:
         """Opens what the config names, and checks the training pictures.
 
         Args:
           config: of the run.
           workdir: the run's, which exists.
           restart: whether the run begins anew, whatever is in `workdir`.
+          processes_here: processes of the run that share this machine's memory.
 
         Raises:
           UserError: settings that do not fit each other or this machine; pictures or a checkpoint
@@ -73,7 +76,9 @@ class Prepared:
         found = open_source(
             data.train,
             pairs=data.sigma is None,
-            cache_bytes=_share_of_memory() if data.cache_bytes is None else data.cache_bytes,
+            cache_bytes=quarter_of_memory() // processes_here
+            if data.cache_bytes is None
+            else data.cache_bytes,
             pattern=data.pattern,
             strict=not (data.check or data.skip_bad),
         )
@@ -144,11 +149,6 @@ def open_held_out(config: TrainConfig) -> HeldOut:
     pattern = config.data.pattern
     source = open_source(config.data.validation, pairs=pairs, cache_bytes=0, pattern=pattern)
     return HeldOut(source, config.data)
-
-
-def _share_of_memory() -> int:
-    """Bytes of decoded pictures that each process of this machine may keep."""
-    return quarter_of_memory() // hosts.processes_here()
 
 
 def _given(config: TrainConfig, path: Path) -> Any:

@@ -103,9 +103,21 @@ def test_the_first_step_does_not_wait_for_validation(start, tmp_path, monkeypatc
     assert done == ["step", given, "step", 0.0]  # the weights before that step are scored
 
 
-def test_processes_of_a_machine_share_its_memory_for_pictures(monkeypatch):
+def test_processes_of_a_machine_share_its_memory_for_pictures(tmp_path, monkeypatch):
     assert hosts.processes_here() == 1
-    whole = preparing._share_of_memory()
-    assert whole == decoding.quarter_of_memory()
     monkeypatch.setattr(hosts, "gathered", lambda own: np.array([own, own + 1, own, own, own]))
-    assert preparing._share_of_memory() == whole // 4
+    assert hosts.processes_here() == 4
+    monkeypatch.undo()
+    room = []
+    opened = preparing.open_source
+
+    def open_source(where, *, cache_bytes, **how):
+        room.append(cache_bytes)
+        return opened(where, cache_bytes=cache_bytes, **how)
+
+    monkeypatch.setattr(preparing, "open_source", open_source)
+    for given in (None, 5):
+        config = settings(data={"cache_bytes": given})
+        preparing.Prepared.of(config, tmp_path, processes_here=4).held_out.close()
+    # The held-out pictures keep no second copy.
+    assert room == [decoding.quarter_of_memory() // 4, 0, 5, 0]
