@@ -18,10 +18,10 @@ from typing import Any
 
 from benchmarks.accelerator_process import Failed, Processes
 from benchmarks.accelerator_table import Row, Table
-from dgunet_jax.errors import UserError
-from dgunet_jax.files import check_folder
 from dgunet_jax.options import Parser, path
-from dgunet_jax.terminal import run, show
+from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.files import check_folder
+from dgunet_jax.system.terminal import run, show
 
 SMALL_GOLDENS = ("tiny", "tiny_plus", "tiny_cs")
 GOLDENS = (

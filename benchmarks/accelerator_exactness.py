@@ -20,8 +20,8 @@ from benchmarks.weights import random_params
 from dgunet_jax.convert.pytorch import from_pytorch, to_pytorch
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
-from dgunet_jax.precision import highest
 from dgunet_jax.restoration.restorer import Restorer
+from dgunet_jax.system.compilation import highest
 from dgunet_jax.training.config import OptimizerConfig
 from dgunet_jax.training.losses import stage_losses
 from dgunet_jax.training.saving import RunCheckpoints

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 from unittest import mock
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 # A compilation found on disk would have taken no time.
 _ENVIRONMENT = {"JAX_ENABLE_COMPILATION_CACHE": "false"}

@@ -21,11 +21,11 @@ from jax.sharding import AxisType
 from benchmarks.accelerator_table import median
 from benchmarks.timing import clock
 from benchmarks.weights import random_params
-from dgunet_jax import compilation, provenance
 from dgunet_jax.models import convolution
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet, abstract_params
-from dgunet_jax.precision import Precision
+from dgunet_jax.system import compilation, provenance
+from dgunet_jax.system.compilation import Precision
 from dgunet_jax.training import flops
 from dgunet_jax.training.config import OptimizerConfig
 from dgunet_jax.training.step import (

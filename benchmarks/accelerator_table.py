@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from dgunet_jax.files import replacing
+from dgunet_jax.system.files import replacing
 
 State = Literal["ok", "red", "failed", "skipped"]
 

@@ -15,9 +15,9 @@ import jax
 
 from benchmarks import programs
 from benchmarks.timing import clock
-from dgunet_jax import terminal
-from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import VARIANTS
+from dgunet_jax.system import terminal
+from dgunet_jax.system.errors import UserError
 
 # Variant, whether it is a training step, and images, their height and width.
 WORKS = (

@@ -15,8 +15,8 @@ from rich.console import Console
 from benchmarks import programs, timing
 from benchmarks.report import Row, describe_machine, print_table, write
 from benchmarks.weights import count_params
-from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import VARIANTS
+from dgunet_jax.system.errors import UserError
 
 TIMED = ("derain", "cs")
 PROGRAMS = {"forward": programs.forward, "step": programs.training_step}

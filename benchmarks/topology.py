@@ -20,10 +20,10 @@ from typing import Any
 import jax
 
 from configs import gopro, rain13k
-from dgunet_jax import terminal
-from dgunet_jax.errors import UserError
-from dgunet_jax.files import replacing
 from dgunet_jax.models.config import VARIANTS
+from dgunet_jax.system import terminal
+from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.files import replacing
 from dgunet_jax.training import topology
 from dgunet_jax.training.config import from_config_dict
 from dgunet_jax.training.dry_run import Cost, Traced, trace_forward, trace_step

@@ -11,20 +11,20 @@ from dgunet_jax._version import __version__
 if TYPE_CHECKING:
     from dgunet_jax.checkpoints import load, save
     from dgunet_jax.convert.pytorch import from_pytorch, to_pytorch
-    from dgunet_jax.errors import UserError
     from dgunet_jax.models.config import VARIANTS, DGUNetConfig, variant
     from dgunet_jax.models.network import DGUNet, Restored
     from dgunet_jax.models.unfold import trace, unfold
     from dgunet_jax.operators import gradient_step
     from dgunet_jax.restoration.restore import restore
     from dgunet_jax.restoration.restorer import Restorer
+    from dgunet_jax.system.errors import UserError
 
 _HOMES = {
     "DGUNet": "dgunet_jax.models.network",
     "DGUNetConfig": "dgunet_jax.models.config",
     "Restorer": "dgunet_jax.restoration.restorer",
     "Restored": "dgunet_jax.models.network",
-    "UserError": "dgunet_jax.errors",
+    "UserError": "dgunet_jax.system.errors",
     "VARIANTS": "dgunet_jax.models.config",
     "from_pytorch": "dgunet_jax.convert.pytorch",
     "gradient_step": "dgunet_jax.operators",

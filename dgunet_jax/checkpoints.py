@@ -24,13 +24,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dgunet_jax import terminal
 from dgunet_jax.convert import pytorch, safetensors_files, torch_files
 from dgunet_jax.convert.mismatches import mismatches, named, wrong
-from dgunet_jax.errors import UserError, one_line, reason
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet, flatten, unflatten
-from dgunet_jax.wording import listed
+from dgunet_jax.system import terminal
+from dgunet_jax.system.errors import UserError, listed, one_line, reason
 
 PathLike = Path | str
 Params = dict[str, Any]

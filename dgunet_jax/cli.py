@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dgunet_jax import terminal
 from dgunet_jax._version import __version__
 from dgunet_jax.analysis.options import add_analysis
-from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.options import add_evaluation
-from dgunet_jax.names import printable
 from dgunet_jax.options import CHECKPOINTS, Parser, add_pairs, add_reading, path
 from dgunet_jax.restoration.options import add_restoring
-from dgunet_jax.wording import counted
+from dgunet_jax.system import terminal
+from dgunet_jax.system.errors import UserError, counted, printable
 
 if TYPE_CHECKING:
     from dgunet_jax.checkpoints import Checkpoint
@@ -27,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command() -> int:
         options = parser().parse_args(arguments)
         if options.run is not _pack:
-            from dgunet_jax.compilation import check_platform
+            from dgunet_jax.system.compilation import check_platform
 
             check_platform()
         return options.run(options)

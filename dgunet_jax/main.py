@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dgunet_jax import terminal
-from dgunet_jax.errors import UserError, one_line
-from dgunet_jax.files import local_path
+from dgunet_jax.system import terminal
+from dgunet_jax.system.errors import UserError, one_line
+from dgunet_jax.system.files import local_path
 
 if TYPE_CHECKING:
     from dgunet_jax.training.config import TrainConfig
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"--config cannot be used: {one_line(error)}") from error
     if not settings or not (_WORKDIR.value or _MODE.value == "dry_run"):
         raise UserError("--config and --workdir are needed")
-    from dgunet_jax.compilation import use_cache
+    from dgunet_jax.system.compilation import use_cache
     from dgunet_jax.training import hosts
     from dgunet_jax.training.arguments import unset
     from dgunet_jax.training.config import from_config_dict
@@ -114,7 +114,7 @@ def _run_together(config: "TrainConfig", workdir: Path) -> int:
 
 
 def _run_mode(config: "TrainConfig", workdir: Path) -> int:
-    from dgunet_jax.compilation import check_platform
+    from dgunet_jax.system.compilation import check_platform
 
     if _TOPOLOGY.value is None:
         check_platform()

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from dgunet_jax.errors import UserError
-from dgunet_jax.files import local_path
+from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.files import local_path
 
 
 class Parser(argparse.ArgumentParser):

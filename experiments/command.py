@@ -13,11 +13,11 @@ from typing import Any
 
 from absl import logging
 
-from dgunet_jax import terminal
-from dgunet_jax.compilation import check_platform, use_cache
-from dgunet_jax.errors import UserError, reason
-from dgunet_jax.files import replacing
 from dgunet_jax.options import Parser, path
+from dgunet_jax.system import terminal
+from dgunet_jax.system.compilation import check_platform, use_cache
+from dgunet_jax.system.errors import UserError, reason
+from dgunet_jax.system.files import replacing
 from dgunet_jax.training.config import TrainConfig
 from dgunet_jax.training.dry_run import trace_step
 from experiments import summary

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax import terminal
-from dgunet_jax.errors import UserError, one_line, reason
-from dgunet_jax.files import read_bytes
 from dgunet_jax.options import Parser, path
+from dgunet_jax.system import terminal
+from dgunet_jax.system.errors import UserError, one_line, reason
+from dgunet_jax.system.files import read_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

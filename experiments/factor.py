@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dgunet_jax.errors import UserError
-from dgunet_jax.files import replacing
+from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.files import replacing
 from dgunet_jax.training import loop
 from dgunet_jax.training.config import TrainConfig
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from dgunet_jax.analysis.vectors import inner, probe, unit
 from dgunet_jax.operators.gradient import Operator
-from dgunet_jax.precision import highest
+from dgunet_jax.system.compilation import highest
 
 Array = jax.Array
 

@@ -10,9 +10,9 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from dgunet_jax.analysis.sweep import sweep
-from dgunet_jax.errors import UserError
 from dgunet_jax.models.unfold import Trace, Unfolded, trace
-from dgunet_jax.precision import highest
+from dgunet_jax.system.compilation import highest
+from dgunet_jax.system.errors import UserError
 
 Array = jax.Array
 

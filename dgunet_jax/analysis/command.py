@@ -16,17 +16,15 @@ from dgunet_jax.analysis.flow import LOSS
 from dgunet_jax.analysis.sentences import sentences
 from dgunet_jax.analysis.study import Study, study
 from dgunet_jax.checkpoints import read_aloud
-from dgunet_jax.compilation import use_cache
-from dgunet_jax.errors import UserError, one_line, reason
-from dgunet_jax.files import check_folder, read_bytes, replacing
 from dgunet_jax.images.luma import grey
 from dgunet_jax.images.reading import read
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.names import printable
-from dgunet_jax.provenance import checkpoint_hash, versions
-from dgunet_jax.terminal import say, show
+from dgunet_jax.system.compilation import use_cache
+from dgunet_jax.system.errors import UserError, either, one_line, printable, reason
+from dgunet_jax.system.files import check_folder, read_bytes, replacing
+from dgunet_jax.system.provenance import checkpoint_hash, versions
+from dgunet_jax.system.terminal import say, show
 from dgunet_jax.training.losses import LOSSES, LossStages
-from dgunet_jax.wording import either
 
 _SEEDS = 2**32
 

@@ -15,7 +15,7 @@ from dgunet_jax.analysis.spectra import (
 )
 from dgunet_jax.models.proximal import Memory
 from dgunet_jax.models.unfold import UnfoldedStage
-from dgunet_jax.precision import highest
+from dgunet_jax.system.compilation import highest
 
 Array = jax.Array
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from dgunet_jax.analysis.vectors import root_mean_square
 from dgunet_jax.models.proximal import Memory
 from dgunet_jax.models.unfold import UnfoldedStage
-from dgunet_jax.precision import highest
+from dgunet_jax.system.compilation import highest
 
 Array = jax.Array
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from dgunet_jax.analysis.sweep import sweep
 from dgunet_jax.analysis.vectors import norm
 from dgunet_jax.models.unfold import Trace, Unfolded
-from dgunet_jax.precision import highest
+from dgunet_jax.system.compilation import highest
 from dgunet_jax.training.losses import LOSSES, LossStages
 
 Array = jax.Array

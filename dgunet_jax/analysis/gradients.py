@@ -5,7 +5,7 @@ import jax
 
 from dgunet_jax.analysis.vectors import cosine, inner, norm
 from dgunet_jax.operators.gradient import Operator
-from dgunet_jax.precision import highest
+from dgunet_jax.system.compilation import highest
 
 Array = jax.Array
 

@@ -5,7 +5,7 @@ import jax
 
 from dgunet_jax.analysis.vectors import root_mean_square
 from dgunet_jax.models.unfold import StageTrace
-from dgunet_jax.precision import highest
+from dgunet_jax.system.compilation import highest
 
 Array = jax.Array
 

@@ -1,7 +1,7 @@
 """Which part of a picture is analysed."""
 
 from dgunet_jax.analysis.attribution import Patch
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 _PATCH = 16  # pixels, side of the patch that is explained if none is named
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from dgunet_jax.page import html_page
+from dgunet_jax.system.page import html_page
 
 TITLES = {
     "stages": "The stages",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.analysis.vectors import add, inner, norm, probe, unit
-from dgunet_jax.precision import highest
+from dgunet_jax.system.compilation import highest
 
 Array = jax.Array
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from dgunet_jax.analysis.spectra import largest_singular_value_of
 from dgunet_jax.models.unfold import UnfoldedStage
-from dgunet_jax.precision import highest
+from dgunet_jax.system.compilation import highest
 
 Array = jax.Array
 

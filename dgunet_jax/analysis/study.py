@@ -20,13 +20,13 @@ from dgunet_jax.analysis.gradients import GradientQuality, gradient_quality
 from dgunet_jax.analysis.progress import Progress, progress
 from dgunet_jax.analysis.region import central_patch, region, within
 from dgunet_jax.analysis.steps import step
-from dgunet_jax.errors import UserError
 from dgunet_jax.metrics.psnr import psnr
 from dgunet_jax.metrics.ssim_uniform import ssim_uniform
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.models.unfold import StageTrace, Trace, Unfolded, trace, trace_stage, unfold
-from dgunet_jax.precision import highest
+from dgunet_jax.system.compilation import highest
+from dgunet_jax.system.errors import UserError
 from dgunet_jax.training.losses import LossStages
 
 Array = jax.Array

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from dgunet_jax.models.unfold import Trace, Unfolded, UnfoldedStage
-from dgunet_jax.precision import highest
+from dgunet_jax.system.compilation import highest
 
 Array = jax.Array
 

@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dgunet_jax.errors import UserError
-from dgunet_jax.names import printable
-from dgunet_jax.wording import counted
+from dgunet_jax.system.errors import UserError, counted, printable
 
 _LONGEST = 100  # characters of a name in a message
 _MOST = 20  # problems in a message

@@ -13,10 +13,9 @@ import numpy as np
 from dgunet_jax.convert import state_dicts, table
 from dgunet_jax.convert.mismatches import mismatches, named, wrong
 from dgunet_jax.convert.torch_pickle import kind
-from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet, abstract_params, flatten, unflatten
-from dgunet_jax.wording import listed
+from dgunet_jax.system.errors import UserError, listed
 
 DEFAULT_STAGES = 7
 """Stages of a DGUNet whose checkpoint does not tell: all released ones have seven."""

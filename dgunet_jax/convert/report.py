@@ -6,10 +6,9 @@ import jax
 
 from dgunet_jax.convert.pytorch import count_parameters
 from dgunet_jax.convert.table import check_official
-from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import abstract_params
-from dgunet_jax.names import printable
+from dgunet_jax.system.errors import UserError, printable
 
 
 def describe(path: Path, config: DGUNetConfig, *, assumed: bool = False) -> str:

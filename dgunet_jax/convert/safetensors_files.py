@@ -10,8 +10,8 @@ import safetensors.numpy
 
 from dgunet_jax.convert.files import array_from_bytes
 from dgunet_jax.convert.stored import shown
-from dgunet_jax.errors import UserError, reason
-from dgunet_jax.files import PathLike, read_bytes, replacing
+from dgunet_jax.system.errors import UserError, reason
+from dgunet_jax.system.files import PathLike, read_bytes, replacing
 
 DTYPES = {
     "F64": "float64",

@@ -15,8 +15,7 @@ from dgunet_jax.convert import table
 from dgunet_jax.convert.mismatches import named
 from dgunet_jax.convert.stored import Opaque, UnreadTensor
 from dgunet_jax.convert.torch_pickle import inline_array, kind
-from dgunet_jax.errors import UserError
-from dgunet_jax.wording import counted, listed
+from dgunet_jax.system.errors import UserError, counted, listed
 
 _DEEPEST = 32  # dicts within dicts, and parts of a prefix
 _MOST_MODULES = 10_000  # of a pickled network; one that is shared counts each time

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dgunet_jax.convert.files import array_from_bytes
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 STORAGES = {
     "DoubleStorage": "float64",

@@ -7,9 +7,9 @@ checkpoints.
 import dataclasses
 from collections.abc import Collection, Iterator
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.proximal import NUM_SCALES
+from dgunet_jax.system.errors import UserError
 
 CONV, UPSAMPLE, SCALAR, PLAIN = "conv", "upsample", "scalar", "plain"
 

@@ -31,9 +31,8 @@ from dgunet_jax.convert.stored import (
     StoredTensor,
     shown,
 )
-from dgunet_jax.errors import UserError
-from dgunet_jax.files import PathLike, read_bytes, replacing
-from dgunet_jax.wording import listed
+from dgunet_jax.system.errors import UserError, listed
+from dgunet_jax.system.files import PathLike, read_bytes, replacing
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _OLD_VERSION = 1001

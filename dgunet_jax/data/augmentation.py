@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 DIHEDRAL = 8  # elements of the symmetry group of the square
 

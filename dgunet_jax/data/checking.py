@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from dgunet_jax.data.config import DataConfig
 from dgunet_jax.data.sources import Collection, Source
-from dgunet_jax.errors import UserError, reason
-from dgunet_jax.files import read_bytes, replacing
-from dgunet_jax.wording import counted, listed
+from dgunet_jax.system.errors import UserError, counted, listed, reason
+from dgunet_jax.system.files import read_bytes, replacing
 
 FILE = "pictures.json"  # in a run's folder
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from dgunet_jax.data.degradations import check_sigma
 from dgunet_jax.data.matching import Pattern
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 PHOTOGRAPHS_PREFIX = "photographs:"
 RECORDS_PREFIX = "tfds:"

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.data.png_rows import upper_rows
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.reading import read_rgb
-from dgunet_jax.memory import total_memory
+from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.memory import total_memory
 
 
 class Decoder:

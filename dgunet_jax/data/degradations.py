@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 
 def check_sigma(sigma: float) -> None:

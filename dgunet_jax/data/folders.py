@@ -5,9 +5,8 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from dgunet_jax.errors import UserError, reason
 from dgunet_jax.images.stored import ENDINGS
-from dgunet_jax.wording import listed
+from dgunet_jax.system.errors import UserError, listed, reason
 
 
 def is_picture(path: Path) -> bool:

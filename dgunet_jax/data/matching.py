@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from dgunet_jax.data.folders import is_folder, is_picture, visible, walk
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 Key = TypeVar("Key")
 

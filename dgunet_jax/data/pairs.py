@@ -14,8 +14,7 @@ from dgunet_jax.data.matching import (
     match_folders,
     sequences_of_pairs,
 )
-from dgunet_jax.errors import UserError
-from dgunet_jax.wording import listed
+from dgunet_jax.system.errors import UserError, listed
 
 _PARTS = ("train", "test")
 

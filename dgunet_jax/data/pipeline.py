@@ -28,7 +28,7 @@ from dgunet_jax.data.degradations import gaussian_noise
 from dgunet_jax.data.epochs import epoch_of_step, samples_per_epoch
 from dgunet_jax.data.mixup import draw_mixup, mix
 from dgunet_jax.data.sources import Source
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 _Element = TypeVar("_Element")
 

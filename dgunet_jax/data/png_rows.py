@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.errors import UserError
-from dgunet_jax.files import read_bytes
 from dgunet_jax.images.png import SIGNATURE, decoded, read_chunks
 from dgunet_jax.images.quiet import quietly
+from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.files import read_bytes
 
 _CHANNELS = {0: 1, 2: 3}  # of the colour types grey and RGB
 _UNUSUAL = {b"tRNS", b"eXIf", b"acTL"}  # transparency, orientation, animation

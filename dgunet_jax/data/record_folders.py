@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dgunet_jax.errors import UserError, reason
-from dgunet_jax.files import local_path, read_bytes
+from dgunet_jax.system.errors import UserError, reason
+from dgunet_jax.system.files import local_path, read_bytes
 
 FORMAT = "array_record"  # the one of which single records can be read
 INFO, FEATURES = "dataset_info.json", "features.json"

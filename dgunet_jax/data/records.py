@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from dgunet_jax.data.record_folders import FORMAT, INFO, datasets_in, find_folder, look_into
 from dgunet_jax.data.sources import Files, FileSource, stamp
-from dgunet_jax.errors import UserError, reason
 from dgunet_jax.images.reading import Encoded, read_header, read_rgb
-from dgunet_jax.wording import listed
+from dgunet_jax.system.errors import UserError, listed, reason
 
 _PAIR = ("input", "target")
 # What data sets of clean pictures call them; DIV2K has small ones beside `hr`.

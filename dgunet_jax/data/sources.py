@@ -16,10 +16,9 @@ from dgunet_jax.data.decoding import Decoder, quarter_of_memory
 from dgunet_jax.data.folders import pictures_below
 from dgunet_jax.data.matching import Pattern
 from dgunet_jax.data.pairs import find_pairs, holds_pairs
-from dgunet_jax.errors import UserError
-from dgunet_jax.files import local_path
 from dgunet_jax.images.reading import read_header
-from dgunet_jax.wording import listed
+from dgunet_jax.system.errors import UserError, listed
+from dgunet_jax.system.files import local_path
 
 # What scikit-image states of each one's rights, in the docstrings of `skimage.data`. Its
 # stereo pair (motorcycle) comes without such a statement and is therefore not here.

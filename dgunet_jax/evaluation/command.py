@@ -7,16 +7,14 @@ from typing import Any
 
 from dgunet_jax.data.folders import lies_in, visible
 from dgunet_jax.data.matching import Pattern
-from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation import datasets, tables
 from dgunet_jax.evaluation.evaluate import evaluate
 from dgunet_jax.evaluation.protocols import SUITES, Protocol, protocols
 from dgunet_jax.evaluation.restoring import Restoring
 from dgunet_jax.evaluation.suites import evaluate_suite
-from dgunet_jax.names import printable
 from dgunet_jax.restoration.command import parse_bytes, parse_mesh, parse_tile
-from dgunet_jax.terminal import say, show
-from dgunet_jax.wording import counted
+from dgunet_jax.system.errors import UserError, counted, printable
+from dgunet_jax.system.terminal import say, show
 
 Members = Sequence[tuple[str, Protocol]]
 

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from dgunet_jax.data.folders import files_below
 from dgunet_jax.data.matching import Pattern
-from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.dnd import find_boxes
 from dgunet_jax.evaluation.layouts import Pair, clean_folder, find_pairs
 from dgunet_jax.evaluation.measures import SMALLEST
@@ -18,8 +17,8 @@ from dgunet_jax.evaluation.samples import Sample, read_clean, read_noisy, read_p
 from dgunet_jax.evaluation.sidd import find_blocks
 from dgunet_jax.images.reading import Header, read_header
 from dgunet_jax.images.stored import OTHER_ENDINGS
-from dgunet_jax.names import is_text, printable
-from dgunet_jax.terminal import say
+from dgunet_jax.system.errors import UserError, is_text, printable
+from dgunet_jax.system.terminal import say
 
 Item = TypeVar("Item")
 

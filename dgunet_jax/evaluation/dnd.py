@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.errors import UserError, reason
 from dgunet_jax.evaluation.mat_files import (
     read_array,
     read_box,
@@ -23,6 +22,7 @@ from dgunet_jax.evaluation.mat_files import (
 )
 from dgunet_jax.evaluation.restored import Restored
 from dgunet_jax.evaluation.samples import Degraded, Sample
+from dgunet_jax.system.errors import UserError, reason
 
 _IMAGE = "InoisySRGB"
 _CROP, _BUNDLE = "Idenoised_crop", "Idenoised"

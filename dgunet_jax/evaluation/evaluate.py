@@ -4,7 +4,6 @@ from pathlib import Path
 
 from dgunet_jax._version import __version__
 from dgunet_jax.data.matching import Pattern
-from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.datasets import find
 from dgunet_jax.evaluation.dnd import Submission
 from dgunet_jax.evaluation.journal import FILE, another
@@ -14,8 +13,8 @@ from dgunet_jax.evaluation.restoring import Restoring
 from dgunet_jax.evaluation.results import RESULTS, Evaluation
 from dgunet_jax.evaluation.scoring import Comparison, score
 from dgunet_jax.evaluation.showcase import MOST, extremes
-from dgunet_jax.lock import locked
-from dgunet_jax.wording import listed
+from dgunet_jax.system.errors import UserError, listed
+from dgunet_jax.system.files import locked
 
 
 def evaluate(

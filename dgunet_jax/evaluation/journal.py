@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dgunet_jax.errors import UserError, reason
 from dgunet_jax.evaluation.measures import Scores
-from dgunet_jax.files import read_bytes
+from dgunet_jax.system.errors import UserError, reason
+from dgunet_jax.system.files import read_bytes
 
 FILE = "scores.jsonl"
 

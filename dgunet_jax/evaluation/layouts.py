@@ -15,8 +15,8 @@ from dgunet_jax.data.matching import (
     match_folders,
     sequences_of_pairs,
 )
-from dgunet_jax.errors import UserError, reason
 from dgunet_jax.evaluation.protocols import Protocol
+from dgunet_jax.system.errors import UserError, reason
 
 _PARTS = ("test", "eval15", "outdoor")
 _CLEAN = ("target", "original_png")

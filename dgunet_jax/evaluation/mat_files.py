@@ -16,9 +16,9 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from dgunet_jax.errors import UserError, reason
 from dgunet_jax.evaluation.mat_sizes import check_claim, check_old
-from dgunet_jax.files import replacing
+from dgunet_jax.system.errors import UserError, reason
+from dgunet_jax.system.files import replacing
 
 _FILTERS = {1, 2, 3}  # HDF5's own: deflate, shuffle, checksum
 _HDF5 = b"\x89HDF\r\n\x1a\n"

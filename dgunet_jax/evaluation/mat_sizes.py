@@ -6,9 +6,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from dgunet_jax.errors import UserError
-from dgunet_jax.files import read_bytes
-from dgunet_jax.memory import total_memory
+from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.files import read_bytes
+from dgunet_jax.system.memory import total_memory
 
 _HEADER, _TAG = 128, 8
 _MATRIX, _COMPRESSED = 14, 15  # kinds of elements

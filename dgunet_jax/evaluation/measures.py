@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.protocols import Measure, Protocol
 from dgunet_jax.images.picture import to_uint8
 from dgunet_jax.metrics.aligned_scores import aligned_scores
@@ -15,6 +14,7 @@ from dgunet_jax.metrics.similarity import GAUSSIAN_SIDE
 from dgunet_jax.metrics.ssim_uniform import SIDE, ssim_uniform
 from dgunet_jax.metrics.ssim_volume import ssim_volume
 from dgunet_jax.metrics.ssim_wang import ssim_wang
+from dgunet_jax.system.errors import UserError
 
 # The least height and width, in pixels, that each can be computed of: the window's.
 SMALLEST: dict[Measure, int] = {

@@ -7,8 +7,7 @@ import dataclasses
 import math
 from typing import Literal
 
-from dgunet_jax.errors import UserError
-from dgunet_jax.wording import either
+from dgunet_jax.system.errors import UserError, either
 
 # What is compared, and how, see `measures.compare`.
 Measure = Literal["rgb", "rgb_volume", "luma", "aligned", "grey", "server"]

@@ -13,9 +13,9 @@ from dgunet_jax.evaluation.page import SCRIPT, STYLE
 from dgunet_jax.evaluation.protocols import Protocol
 from dgunet_jax.evaluation.restored import Restored
 from dgunet_jax.evaluation.results import Evaluation
-from dgunet_jax.files import replacing
-from dgunet_jax.names import printable
-from dgunet_jax.page import html_page
+from dgunet_jax.system.errors import printable
+from dgunet_jax.system.files import replacing
+from dgunet_jax.system.page import html_page
 
 
 def write_report(

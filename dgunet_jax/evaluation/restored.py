@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.data.folders import files_below
-from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.samples import Degraded, Sample, read_restored
 from dgunet_jax.images.reading import read_header
-from dgunet_jax.memory import available_memory
 from dgunet_jax.restoration.files import ahead, turns
 from dgunet_jax.restoration.plan import pixels
 from dgunet_jax.restoration.restorer import Restorer
+from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.memory import available_memory
 
 # Bytes that a pixel takes from when it is read until it is scored: 27 for input, result and target,
 # up to 121 for the measures, in float64, and 27 for each of the six pictures that are shown.

@@ -9,17 +9,15 @@ import jax
 from jax.sharding import AxisType, Mesh
 
 from dgunet_jax.checkpoints import read_aloud
-from dgunet_jax.compilation import use_cache
-from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.protocols import Protocol
 from dgunet_jax.evaluation.restored import Folder, Network, Source
 from dgunet_jax.metrics.alignment import opencv
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
-from dgunet_jax.names import printable
-from dgunet_jax.precision import Precision
-from dgunet_jax.provenance import checkpoint_hash, versions
 from dgunet_jax.restoration.restorer import Restorer
+from dgunet_jax.system.compilation import Precision, use_cache
+from dgunet_jax.system.errors import UserError, printable
+from dgunet_jax.system.provenance import checkpoint_hash, versions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,8 @@ from typing import Any
 
 from dgunet_jax.evaluation.measures import Scores
 from dgunet_jax.evaluation.protocols import Protocol, Published
-from dgunet_jax.files import replacing
-from dgunet_jax.names import csv_cell
-from dgunet_jax.wording import counted
+from dgunet_jax.system.errors import counted, csv_cell
+from dgunet_jax.system.files import replacing
 
 RESULTS = "results.json"
 

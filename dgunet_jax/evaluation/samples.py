@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.data.degradations import gaussian_noise
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.luma import grey, luma
 from dgunet_jax.images.reading import read, read_rgb
 from dgunet_jax.restoration.plan import Size
+from dgunet_jax.system.errors import UserError
 
 
 class Degraded(NamedTuple):

@@ -7,7 +7,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from dgunet_jax.errors import UserError, reason
 from dgunet_jax.evaluation import protocols
 from dgunet_jax.evaluation.journal import FILE, Journal
 from dgunet_jax.evaluation.measures import Scores, compare
@@ -16,10 +15,10 @@ from dgunet_jax.evaluation.samples import Sample
 from dgunet_jax.evaluation.showcase import Showcase
 from dgunet_jax.images.picture import Picture, to_uint8
 from dgunet_jax.images.writing import write
-from dgunet_jax.names import printable
 from dgunet_jax.restoration.files import ahead
 from dgunet_jax.restoration.plan import pixels
 from dgunet_jax.restoration.progress import Progress
+from dgunet_jax.system.errors import UserError, printable, reason
 
 
 class Judge(Protocol):

@@ -3,10 +3,10 @@
 import heapq
 from collections.abc import Mapping, Sequence
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.measures import Scores
 from dgunet_jax.evaluation.restored import Restored, Source
 from dgunet_jax.evaluation.samples import Sample
+from dgunet_jax.system.errors import UserError
 
 MOST = 3  # of either kind
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation.mat_files import read_array
 from dgunet_jax.evaluation.samples import Degraded, Sample, to_float
+from dgunet_jax.system.errors import UserError
 
 _NOISY, _CLEAN = "ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb"
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from dgunet_jax._version import __version__
 from dgunet_jax.data.matching import Pattern
-from dgunet_jax.errors import UserError
 from dgunet_jax.evaluation import tables
 from dgunet_jax.evaluation.evaluate import evaluate
 from dgunet_jax.evaluation.journal import FILE, another, check_same
@@ -22,10 +21,9 @@ from dgunet_jax.evaluation.results import (
     published_json,
     write_json,
 )
-from dgunet_jax.files import read_bytes
-from dgunet_jax.lock import locked
-from dgunet_jax.names import printable
-from dgunet_jax.terminal import show
+from dgunet_jax.system.errors import UserError, printable
+from dgunet_jax.system.files import locked, read_bytes
+from dgunet_jax.system.terminal import show
 
 
 def evaluate_suite(

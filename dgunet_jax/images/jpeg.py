@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images import icc
 from dgunet_jax.images.picture import Picture
 from dgunet_jax.images.stored import DamagedFile, StoredPicture
+from dgunet_jax.system.errors import UserError
 
 START = b"\xff\xd8"
 QUALITY = 95

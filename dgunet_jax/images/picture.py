@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.bands import bands
+from dgunet_jax.system.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.picture import Picture
 from dgunet_jax.images.stored import DamagedFile, StoredPicture, check_single
+from dgunet_jax.system.errors import UserError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -11,13 +11,13 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.errors import UserError, reason
-from dgunet_jax.files import PathLike
 from dgunet_jax.images import bmp, exif, gif, icc, jpeg, png, recognising, tiff_reading, webp
 from dgunet_jax.images.metered import Content, MeteredFile
 from dgunet_jax.images.picture import Picture
 from dgunet_jax.images.quiet import quietly
 from dgunet_jax.images.stored import NotAPicture, StoredPicture
+from dgunet_jax.system.errors import UserError, reason
+from dgunet_jax.system.files import PathLike
 
 _SCANNERS: dict[bytes, Callable[[BinaryIO], StoredPicture]] = {
     png.SIGNATURE: png.scan,

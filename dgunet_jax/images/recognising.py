@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.stored import FORMATS, OTHER_ENDINGS, NotAPicture
+from dgunet_jax.system.errors import UserError
 
 BEGINNING = 64
 """How many bytes of a file tell its format."""

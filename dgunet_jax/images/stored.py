@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 

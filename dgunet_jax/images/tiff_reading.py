@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images import exif, icc, ifd, jpeg, webp
 from dgunet_jax.images.bands import bands
 from dgunet_jax.images.ifd import ByteOrder
 from dgunet_jax.images.stored import DamagedFile, StoredPicture, check_single
-from dgunet_jax.wording import either
+from dgunet_jax.system.errors import UserError, either
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage

@@ -7,10 +7,10 @@ import itertools
 import struct
 import zlib
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images import exif, ifd
 from dgunet_jax.images.ifd import LONG, SHORT, UNDEFINED, ByteOrder, Directory, Entry
 from dgunet_jax.images.picture import Picture
+from dgunet_jax.system.errors import UserError
 
 _STRIP_BYTES = 1 << 18
 _DEFLATE, _BLACK_IS_ZERO, _RGB, _CHUNKY, _DIFFERENCES, _STRAIGHT_ALPHA = 8, 1, 2, 1, 2, 2

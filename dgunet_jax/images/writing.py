@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from dgunet_jax.errors import UserError, reason
-from dgunet_jax.files import PathLike, replacing
 from dgunet_jax.images import bmp, exif, jpeg, png, tiff_writing, webp
 from dgunet_jax.images.picture import Picture
+from dgunet_jax.system.errors import UserError, reason
+from dgunet_jax.system.files import PathLike, replacing
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.metrics.alignment import align
 from dgunet_jax.metrics.inputs import check_window, colour_pair
 from dgunet_jax.metrics.similarity import GAUSSIAN_SIDE, gaussian_taps, similarity_map
+from dgunet_jax.system.errors import UserError
 
 
 class AlignedScores(NamedTuple):

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.metrics.inputs import colour_pair
+from dgunet_jax.system.errors import UserError
 
 _ITERATIONS = 100
 _GAUSSIAN_SIDE = 5

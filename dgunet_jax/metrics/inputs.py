@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 
 def colour_pair(

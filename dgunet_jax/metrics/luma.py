@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 # 73 · (0.299, 0.587, 0.114) in units of 1/85000: integers, so that every machine rounds alike.
 _WEIGHTS = (73 * 299, 73 * 587, 73 * 114)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.metrics.inputs import check_peak, check_scale, check_shapes
+from dgunet_jax.system.errors import UserError
 
 
 def psnr(image: ArrayLike, target: ArrayLike, peak: float = 1.0) -> float:

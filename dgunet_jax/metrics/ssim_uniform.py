@@ -5,9 +5,9 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.metrics.inputs import check_scale, check_shapes, check_window
 from dgunet_jax.metrics.similarity import similarity_map
+from dgunet_jax.system.errors import UserError
 
 SIDE = 7  # pixels, of the window
 

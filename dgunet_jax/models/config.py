@@ -5,7 +5,7 @@ from typing import Literal, get_args, get_type_hints
 
 import jax.numpy as jnp
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 BLOCK = 32  # pixels, side of the block that a sampling matrix measures
 NUM_BASIS = 16  # maps that span the subspace of a merge

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.models.blocks import masked
 from dgunet_jax.models.config import BLOCK, DGUNetConfig
 from dgunet_jax.models.proximal import NUM_SCALES, Masks, Memory
@@ -22,6 +21,7 @@ from dgunet_jax.models.stage import Shared, Stage
 from dgunet_jax.operators.constant import as_pytree
 from dgunet_jax.operators.gradient import Operator
 from dgunet_jax.operators.known import SamplingMatrix
+from dgunet_jax.system.errors import UserError
 
 Array = jax.Array
 

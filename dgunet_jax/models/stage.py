@@ -8,7 +8,6 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.models import blocks, proximal
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.convolution import kernels
@@ -16,6 +15,7 @@ from dgunet_jax.models.proximal import Masks, Memory
 from dgunet_jax.operators.gradient import Operator, gradient_step, zero_extends
 from dgunet_jax.operators.known import Identity, Within, from_blocks, to_blocks
 from dgunet_jax.operators.learned import LearnedPair, OperatorNetwork, TiedPair
+from dgunet_jax.system.errors import UserError
 
 Array = jax.Array
 

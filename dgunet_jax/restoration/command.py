@@ -11,14 +11,14 @@ import PIL.Image
 from jax.sharding import AxisType, Mesh
 
 from dgunet_jax.checkpoints import read_aloud
-from dgunet_jax.compilation import use_cache
-from dgunet_jax.errors import UserError
-from dgunet_jax.files import check_folder
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.restoration.files import restore_files, sort_out
 from dgunet_jax.restoration.inputs import find, place
 from dgunet_jax.restoration.restorer import Restorer
-from dgunet_jax.terminal import say
+from dgunet_jax.system.compilation import use_cache
+from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.files import check_folder
+from dgunet_jax.system.terminal import say
 
 _ENDINGS = {"jpeg": ".jpg", "tiff": ".tif", "same": None}
 

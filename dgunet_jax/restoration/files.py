@@ -12,7 +12,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.luma import grey
 from dgunet_jax.images.picture import Picture
 from dgunet_jax.images.reading import Header, read, read_header
@@ -26,8 +25,8 @@ from dgunet_jax.restoration.plan import pixels
 from dgunet_jax.restoration.planner import Schedule, Sized
 from dgunet_jax.restoration.progress import Progress, clock
 from dgunet_jax.restoration.restorer import Restorer
-from dgunet_jax.terminal import of_the_system
-from dgunet_jax.wording import counted
+from dgunet_jax.system.errors import UserError, counted
+from dgunet_jax.system.terminal import of_the_system
 
 _THREADS = 2
 _AHEAD = 4  # pictures that are decoded, or wait to be written, while others are restored

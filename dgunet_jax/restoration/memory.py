@@ -4,8 +4,8 @@ from typing import Any
 
 import jax
 
-from dgunet_jax.memory import available_memory
 from dgunet_jax.models.config import DGUNetConfig
+from dgunet_jax.system.memory import available_memory
 
 _FLOAT = 4  # bytes; what is computed in bfloat16 is kept in float32 on the way, so it counts alike
 

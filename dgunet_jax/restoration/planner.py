@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Literal, Protocol, TypeVar
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.restoration.memory import bytes_per_pixel, held_per_pixel
 from dgunet_jax.restoration.orientation import can_lie
 from dgunet_jax.restoration.plan import Plan, Size, choose_buckets, holds, padded, pixels
 from dgunet_jax.restoration.tiles import Box, cover
+from dgunet_jax.system.errors import UserError
 
 MOST_BUCKETS = 5
 LEAST_TILE = 64

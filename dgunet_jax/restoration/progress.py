@@ -5,8 +5,8 @@ import time
 from types import TracebackType
 from typing import Self
 
-from dgunet_jax.names import printable
-from dgunet_jax.terminal import say, show
+from dgunet_jax.system.errors import printable
+from dgunet_jax.system.terminal import say, show
 
 
 class Progress:

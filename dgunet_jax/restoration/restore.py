@@ -9,12 +9,12 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.reading import read
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.restoration.files import sort_out
 from dgunet_jax.restoration.inputs import find
 from dgunet_jax.restoration.restorer import Restorer
+from dgunet_jax.system.errors import UserError
 
 Image = NDArray[Any] | jax.Array
 Restored = NDArray[np.float32]

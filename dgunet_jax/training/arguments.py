@@ -10,8 +10,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dgunet_jax.errors import UserError
-from dgunet_jax.files import local_path
+from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.files import local_path
 from dgunet_jax.training.config import TrainConfig
 
 _FILE = re.compile(r"--?config(?:=(?P<path>.*))?")

@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args, get_type_hints
 from ml_collections import ConfigDict, config_dict
 
 from dgunet_jax.data.config import DataConfig
-from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.precision import Precision
+from dgunet_jax.system.compilation import Precision
+from dgunet_jax.system.errors import UserError
 from dgunet_jax.training.losses import LOSSES, LossStages
 
 _SCHEDULE = Literal["published", "cosine", "constant"]

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from dgunet_jax.errors import UserError, one_line
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet, abstract_params
+from dgunet_jax.system.errors import UserError, one_line
 from dgunet_jax.training import flops
 from dgunet_jax.training.config import TrainConfig
 from dgunet_jax.training.preparing import check_batch

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError, listed
 from dgunet_jax.training.config import GuardConfig
 from dgunet_jax.training.step import COLLAPSED_DB, VANISHED_GRADIENT, Metrics
-from dgunet_jax.wording import listed
 
 _MOST_FILES = 16
 

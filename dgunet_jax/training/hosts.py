@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from dgunet_jax.errors import UserError, one_line
+from dgunet_jax.system.errors import UserError, one_line
 
 _NAMES = (
     "--coordinator (JAX_COORDINATOR_ADDRESS)",

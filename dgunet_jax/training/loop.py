@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dgunet_jax import checkpoints, terminal
+from dgunet_jax import checkpoints
 from dgunet_jax.data.pipeline import batch_names
-from dgunet_jax.errors import UserError
-from dgunet_jax.lock import locked
+from dgunet_jax.system import terminal
+from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.files import locked
 from dgunet_jax.training import flops, guard, hosts, provenance, validation
 from dgunet_jax.training.config import TrainConfig
 from dgunet_jax.training.preparing import Prepared, open_held_out

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 Array = jax.Array
 LossStages = Literal["all", "last"]

@@ -16,10 +16,10 @@ from dgunet_jax.data.decoding import quarter_of_memory
 from dgunet_jax.data.epochs import samples_per_epoch
 from dgunet_jax.data.pipeline import HeldOut, training_batches
 from dgunet_jax.data.sources import Source, open_source
-from dgunet_jax.errors import UserError
-from dgunet_jax.files import local_path
 from dgunet_jax.models.network import DGUNet
-from dgunet_jax.terminal import say
+from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.files import local_path
+from dgunet_jax.system.terminal import say
 from dgunet_jax.training import hosts
 from dgunet_jax.training.config import TrainConfig
 from dgunet_jax.training.schedule import Schedule, resolve

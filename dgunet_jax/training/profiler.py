@@ -6,8 +6,8 @@ from typing import Self
 
 import jax
 
-from dgunet_jax import terminal
-from dgunet_jax.errors import reason
+from dgunet_jax.system import terminal
+from dgunet_jax.system.errors import reason
 from dgunet_jax.training.config import ReportConfig
 from dgunet_jax.training.watch import EVENTS
 

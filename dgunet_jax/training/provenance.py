@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 
-from dgunet_jax.errors import UserError
-from dgunet_jax.files import read_bytes, replacing
-from dgunet_jax.provenance import versions
+from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.files import read_bytes, replacing
+from dgunet_jax.system.provenance import versions
 from dgunet_jax.training.config import TrainConfig
 
 

@@ -16,13 +16,13 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
-from dgunet_jax import checkpoints, terminal
-from dgunet_jax.errors import UserError, one_line, reason
-from dgunet_jax.files import replacing
+from dgunet_jax import checkpoints
 from dgunet_jax.models.config import DGUNetConfig
+from dgunet_jax.system import terminal
+from dgunet_jax.system.errors import UserError, listed, one_line, reason
+from dgunet_jax.system.files import replacing
 from dgunet_jax.training import hosts
 from dgunet_jax.training.step import TrainState
-from dgunet_jax.wording import listed
 
 _WORST = -1e9  # dB; JSON knows no infinity
 _ITEMS = ("params", "model", "training")

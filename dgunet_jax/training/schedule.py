@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 from dgunet_jax.training.config import OptimizerConfig
 
 _PUBLISHED_WARMUP = 3  # epochs

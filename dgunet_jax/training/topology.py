@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
-from dgunet_jax.errors import UserError, one_line
+from dgunet_jax.system.errors import UserError, one_line
 
 QUICK = {"exec_time_optimization_effort": -1.0, "memory_fitting_effort": -1.0}
 """Compiler options that take a fraction of the time.

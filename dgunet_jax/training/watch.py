@@ -11,10 +11,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax import terminal
-from dgunet_jax.errors import UserError, reason
-from dgunet_jax.files import replacing
 from dgunet_jax.restoration.progress import clock
+from dgunet_jax.system import terminal
+from dgunet_jax.system.errors import UserError, reason
+from dgunet_jax.system.files import replacing
 from dgunet_jax.training.step import Metrics
 
 METRICS = "metrics.jsonl"

@@ -19,10 +19,10 @@ from dgunet_jax.analysis.attribution import (
 from dgunet_jax.analysis.depth import iterate
 from dgunet_jax.analysis.flow import flow
 from dgunet_jax.analysis.sweep import sweep
-from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.models.unfold import trace, unfold
+from dgunet_jax.system.errors import UserError
 from dgunet_jax.training.losses import LOSSES
 from tests.analysis.closed_forms import LinearNetwork, linear, stage
 from tests.choices import estimates as estimates_of

@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 from dgunet_jax.convert.safetensors_files import read_safetensors, write_safetensors
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 from tests.fixtures import weights
 
 

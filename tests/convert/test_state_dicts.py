@@ -8,7 +8,7 @@ import pytest
 
 from dgunet_jax.convert import state_dicts
 from dgunet_jax.convert.stored import Opaque, UnreadTensor
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 # Enough of a released network's names to recognise it.
 NAMES = ("r0", "basic.r1", "shallow_feat1.0.weight")

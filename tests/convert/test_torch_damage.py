@@ -10,7 +10,7 @@ import pytest
 
 from dgunet_jax.convert import torch_pickle
 from dgunet_jax.convert.stored import Storage, StoredTensor
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 from tests.convert.torch_bytes import (
     FLOATS,
     VECTOR,

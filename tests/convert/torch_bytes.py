@@ -13,7 +13,7 @@ import pytest
 from dgunet_jax.convert.stored import Storage, StoredTensor
 from dgunet_jax.convert.torch_files import read_torch
 from dgunet_jax.convert.torch_pickle import kind
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 FLOATS = np.arange(4, dtype="<f4")
 VECTOR = StoredTensor(Storage("0", "float32", 4), 0, (4,), (1,))

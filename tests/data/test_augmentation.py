@@ -17,7 +17,7 @@ from dgunet_jax.data.augmentation import (
     pad_to,
     undo_dihedral,
 )
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 IMAGE = np.arange(37 * 31 * 3).reshape(37, 31, 3)
 SQUARE = np.arange(5 * 5).reshape(5, 5, 1)

@@ -11,7 +11,7 @@ from dgunet_jax.data import checking
 from dgunet_jax.data.decoding import Decoder
 from dgunet_jax.data.pipeline import training_batches
 from dgunet_jax.data.sources import open_source
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 from tests.data.arrays import NOISY, PAIRED, assert_same, save, take
 
 

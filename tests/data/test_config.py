@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dgunet_jax.data.config import DataConfig
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 CONFIG = DataConfig("train", "validation")
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dgunet_jax import memory
 from dgunet_jax.data import decoding
 from dgunet_jax.data.decoding import Decoder, quarter_of_memory
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.reading import read_rgb
+from dgunet_jax.system import memory
+from dgunet_jax.system.errors import UserError
 from tests.data.arrays import save
 from tests.images.encodings import photograph
 

@@ -7,7 +7,7 @@ import pytest
 
 from dgunet_jax.data.matching import Pattern
 from dgunet_jax.data.pairs import find_pairs, holds_pairs
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 
 FOLDERS = (
     ("input", "target"),

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from dgunet_jax.data.png_rows import upper_rows
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.picture import Picture
 from dgunet_jax.images.reading import read
 from dgunet_jax.images.writing import write
+from dgunet_jax.system.errors import UserError
 from tests.images.encodings import PNG_KINDS, PNG_SAMPLES, chunk, exif, photograph, png
 
 SIZE = (37, 31)

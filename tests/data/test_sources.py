@@ -10,10 +10,10 @@ from PIL import Image
 from skimage import data as skimage_data
 
 from dgunet_jax.data.sources import PHOTOGRAPHS, Files, FileSource, open_source, photographs
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.picture import Picture
 from dgunet_jax.images.reading import read_rgb
 from dgunet_jax.images.writing import write
+from dgunet_jax.system.errors import UserError
 from tests.data.arrays import save
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from dgunet_jax.data.pipeline import HeldOut
 from dgunet_jax.data.sources import open_source, photographs
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 from tests.data.arrays import NOISY, PAIRED, Arrays, random_pairs, random_pictures, save
 
 

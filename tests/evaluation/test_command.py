@@ -28,8 +28,8 @@ from dgunet_jax.evaluation.restoring import Restoring
 from dgunet_jax.evaluation.samples import Degraded, Sample, to_float
 from dgunet_jax.evaluation.scoring import Comparison
 from dgunet_jax.images.reading import read
-from dgunet_jax.lock import locked
-from dgunet_jax.provenance import versions
+from dgunet_jax.system.files import locked
+from dgunet_jax.system.provenance import versions
 from tests.choices import make
 from tests.evaluation.disk import full_disk
 from tests.evaluation.folders import clean, degraded, pairs, save

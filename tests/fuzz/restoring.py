@@ -20,7 +20,7 @@ import numpy as np
 
 import dgunet_jax
 from dgunet_jax.images.reading import read
-from dgunet_jax.names import printable
+from dgunet_jax.system.errors import printable
 from tests.fuzz.hostile import make_hostile
 from tests.fuzz.kinds import READABLE
 from tests.fuzz.pictures import Case, make

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.picture import Picture
 from dgunet_jax.images.reading import read, read_header
+from dgunet_jax.system.errors import UserError
 
 
 def check(path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None) -> Picture:

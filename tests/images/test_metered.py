@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images import ifd, metered
 from dgunet_jax.images.metered import Content, MeteredFile
 from dgunet_jax.images.reading import read_header
 from dgunet_jax.images.stored import DamagedFile
+from dgunet_jax.system.errors import UserError
 from tests.fuzz.bombs import BOMBS, shared_exif
 
 SIZE = 1 << 19

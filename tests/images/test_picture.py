@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.picture import Picture, to_uint8
+from dgunet_jax.system.errors import UserError
 from tests.images.encodings import deep, photograph
 
 GREY, RGB = photograph()[..., 1:2], photograph()

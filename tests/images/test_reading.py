@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.picture import Picture
 from dgunet_jax.images.reading import Header, read, read_header, read_rgb
 from dgunet_jax.images.writing import write
+from dgunet_jax.system.errors import UserError
 from tests.images.encodings import PHOTOGRAPHS, deep, exif, photograph, png
 from tests.images.expectations import check, refusal
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.reading import read_header
 from dgunet_jax.images.recognising import must_be_read, refusal
 from dgunet_jax.images.stored import NotAPicture
+from dgunet_jax.system.errors import UserError
 
 FORMATS = {
     "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",

@@ -10,10 +10,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.picture import Picture
 from dgunet_jax.images.reading import read
 from dgunet_jax.images.writing import check_writable, write
+from dgunet_jax.system.errors import UserError
 from tests.images.encodings import deep, exif, photograph, profile
 
 GREY, RGB, ALPHA = photograph()[..., 1:2], photograph(), photograph("coffee")[..., 0]

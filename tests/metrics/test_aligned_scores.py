@@ -8,10 +8,10 @@ import pytest
 import skimage.data
 from skimage.metrics import structural_similarity
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.metrics.aligned_scores import aligned_scores
 from dgunet_jax.metrics.alignment import Aligned, align
 from dgunet_jax.metrics.psnr import psnr
+from dgunet_jax.system.errors import UserError
 from tests.metrics.degraded import recorded, small_pair
 
 RECORDED = recorded("realblur_psnr")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import skimage.data
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.luma import luma
 from dgunet_jax.metrics.luma import studio_luma
 from dgunet_jax.metrics.psnr import psnr
+from dgunet_jax.system.errors import UserError
 from tests.metrics.degraded import recorded, small_pair
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (370, 310, 3), dtype=np.uint8)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.metrics.psnr import psnr, psnr_jax
+from dgunet_jax.system.errors import UserError
 
 
 def noisy_batch(dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray]:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.images.luma import luma
 from dgunet_jax.metrics.luma import studio_luma
 from dgunet_jax.metrics.ssim_uniform import ssim_uniform
 from dgunet_jax.metrics.ssim_volume import ssim_volume
 from dgunet_jax.metrics.ssim_wang import ssim_wang
+from dgunet_jax.system.errors import UserError
 from tests.metrics.degraded import recorded, small_pair
 
 Metric = Callable[[np.ndarray, np.ndarray], float]

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig, variant
 from dgunet_jax.models.network import DGUNet, abstract_params, flatten
 from dgunet_jax.operators.known import Identity
+from dgunet_jax.system.errors import UserError
 from tests.choices import PLUS, SENSING
 from tests.quick import compiler_options
 from tests.small import CONFIG, network

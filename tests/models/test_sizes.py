@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 from tests.choices import estimates, images, make, run
 from tests.quick import compiler_options
 

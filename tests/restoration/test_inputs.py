@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.restoration.inputs import Input, _folds_names, find, place
+from dgunet_jax.system.errors import UserError
 
 SIZE = (37, 31)
 

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dgunet_jax.errors import UserError
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet, abstract_params
 from dgunet_jax.restoration.memory import free_memory, held_per_pixel
 from dgunet_jax.restoration.plan import choose_bucket, choose_buckets, holds, pixels
 from dgunet_jax.restoration.planner import MOST_BUCKETS, Planner, TooLarge
 from dgunet_jax.restoration.tiles import Box, cover, weights
+from dgunet_jax.system.errors import UserError
 from tests.choices import CHOICES
 from tests.quick import compiler_options
 from tests.small import CONFIG

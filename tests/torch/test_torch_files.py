@@ -22,7 +22,7 @@ from dgunet_jax.checkpoints import load
 from dgunet_jax.convert import state_dicts
 from dgunet_jax.convert.pytorch import to_pytorch
 from dgunet_jax.convert.torch_files import read_torch, write_torch
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 from tests.convert.torch_bytes import arrays
 from tests.small import network
 from tests.torch import make_fixtures

@@ -13,7 +13,7 @@ from PIL import Image
 
 import dgunet_jax
 from dgunet_jax import UserError
-from dgunet_jax.lock import locked
+from dgunet_jax.system.files import locked
 from dgunet_jax.training import loop
 from dgunet_jax.training.guard import DeadRun
 from dgunet_jax.training.preparing import check_batch

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import correlate1d
 
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 from dgunet_jax.training import losses
 from tests.golden_numbers import FOLDER, nhwc
 

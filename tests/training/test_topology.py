@@ -14,7 +14,7 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
 from benchmarks.topology import compile_apart, main
-from dgunet_jax.errors import UserError
+from dgunet_jax.system.errors import UserError
 from dgunet_jax.training import dry_run, topology
 from tests.training.settings import settings
 

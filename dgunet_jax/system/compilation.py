@@ -1,15 +1,17 @@
-"""What JAX needs before a command computes: a device, and a place for compiled programs."""
+"""How programs are compiled: on which platform, where they are kept, and with what precision."""
 
+import functools
 import os
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import jax
 
-from dgunet_jax.errors import UserError, one_line, reason
-from dgunet_jax.terminal import say
+from dgunet_jax.system.errors import UserError, one_line, reason
+from dgunet_jax.system.terminal import say
 
 _READING, _WRITING = (
     f"Error {doing} persistent compilation cache entry" for doing in ("reading", "writing")
@@ -96,3 +98,20 @@ def _once(line: str) -> None:
     if line not in _said:
         _said.add(line)
         say(line)
+
+
+Precision = Literal["highest", "default"]
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+
+def highest(function: Callable[P, Result]) -> Callable[P, Result]:
+    """Return the function with all products that it traces or runs in full float32."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Result:
+        with jax.default_matmul_precision("highest"):
+            return function(*args, **kwargs)
+
+    return run

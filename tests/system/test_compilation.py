@@ -9,8 +9,8 @@ import pytest
 
 CACHED = """
 import sys, time
-from dgunet_jax import terminal
-from dgunet_jax.compilation import check_platform, use_cache
+from dgunet_jax.system import terminal
+from dgunet_jax.system.compilation import check_platform, use_cache
 
 def command():
     check_platform()
@@ -94,7 +94,7 @@ def test_use_cache_does_without_a_place(tmp_path: Path, environment: dict[str, s
 def test_use_cache_does_without_a_home(monkeypatch: pytest.MonkeyPatch, capsys):
     import jax
 
-    from dgunet_jax import compilation
+    from dgunet_jax.system import compilation
 
     def homeless():
         raise RuntimeError("Could not determine home directory.")

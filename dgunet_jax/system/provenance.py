@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from dgunet_jax._version import __version__
-from dgunet_jax.errors import UserError, reason
 from dgunet_jax.models.network import flatten
+from dgunet_jax.system.errors import UserError, reason
 
 _LIBRARIES = (
     "flax", "grain", "imagecodecs", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "pillow",

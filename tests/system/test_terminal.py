@@ -12,8 +12,8 @@ import pytest
 PROGRAM = """
 import sys
 from pathlib import Path
-from dgunet_jax import terminal
-from dgunet_jax.errors import UserError
+from dgunet_jax.system import terminal
+from dgunet_jax.system.errors import UserError
 
 def command():
     {body}
@@ -132,7 +132,7 @@ def test_run_ends_at_an_interrupt(tmp_path: Path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_run_removes_what_is_half_written_when_it_is_asked_to_end(tmp_path: Path, number: int):
     body = f"""import os
-    from dgunet_jax.files import replacing
+    from dgunet_jax.system.files import replacing
     with replacing("result") as file:
         file.write(b"half")
         os.kill(os.getpid(), {int(number)})"""

@@ -1,6 +1,6 @@
 import pytest
 
-from dgunet_jax.names import csv_cell, is_text, printable
+from dgunet_jax.system.errors import csv_cell, is_text, printable
 
 
 @pytest.mark.parametrize(

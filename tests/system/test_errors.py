@@ -2,7 +2,7 @@
 
 import pytest
 
-from dgunet_jax.errors import UserError, one_line, reason
+from dgunet_jax.system.errors import UserError, one_line, reason
 
 
 @pytest.mark.parametrize(

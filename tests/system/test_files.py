@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dgunet_jax.errors import UserError
-from dgunet_jax.files import check_folder, local_path, read_bytes, replacing
+from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.files import check_folder, local_path, read_bytes, replacing
 
 
 def test_files_are_replaced_when_they_are_complete(tmp_path: Path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dgunet_jax.wording import counted, either, listed
+from dgunet_jax.system.errors import counted, either, listed
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from dgunet_jax import UserError
-from dgunet_jax.lock import locked
+from dgunet_jax.system.files import locked
 from tests.evaluation.disk import full_disk
 
 

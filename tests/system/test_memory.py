@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dgunet_jax import memory
-from dgunet_jax.memory import available_memory, total_memory
+from dgunet_jax.system import memory
+from dgunet_jax.system.memory import available_memory, total_memory
 
 PAGES, PAGE = 1 << 20, 4096  # 4 GiB
 MEMINFO = "MemTotal:  4194304 kB\nMemFree:  1024 kB\nMemAvailable:  2097152 kB\n"

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn, TextIO
 
-from dgunet_jax.errors import UserError, one_line, reason
-from dgunet_jax.names import printable
+from dgunet_jax.system.errors import UserError, one_line, printable, reason
 
 _lost: dict[str, OSError] = {}  # streams that cannot be written, by name
 _renewed = False  # whether the last line on standard error waits to be replaced
