@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dgunet_jax.convert import table
 from dgunet_jax.models.config import BLOCK, DGUNetConfig
-from dgunet_jax.models.proximal import NUM_SCALES
+from dgunet_jax.models.layers import NUM_SCALES
 
 Memory = tuple[list[Tensor], list[Tensor], Tensor]  # encoder, decoder, attention features
 

@@ -26,9 +26,9 @@ from benchmarks.weights import random_params
 from dgunet_jax.checkpoints import save
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet
-from dgunet_jax.restoration.files import restore_files, sort_out
 from dgunet_jax.restoration.inputs import find, place
-from dgunet_jax.restoration.padding import pad_to_multiple
+from dgunet_jax.restoration.pipeline import restore_files, sort_out
+from dgunet_jax.restoration.plan import pad_to_multiple
 from dgunet_jax.restoration.restorer import Restorer
 from dgunet_jax.restoration.running import apply
 

@@ -24,9 +24,9 @@ from dgunet_jax.models.config import VARIANTS
 from dgunet_jax.system import terminal
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import replacing
-from dgunet_jax.training import topology
+from dgunet_jax.training import cost
 from dgunet_jax.training.config import from_config_dict
-from dgunet_jax.training.dry_run import Cost, Traced, trace_forward, trace_step
+from dgunet_jax.training.cost import Cost, Traced, trace_forward, trace_step
 
 RECIPES = {
     "rain13k": (rain13k, ""),
@@ -86,7 +86,7 @@ def main() -> int:
     programs += [("step", name) for name in _chosen("steps", arguments.steps, RECIPES)]
     if arguments.minutes <= 0:
         raise UserError(f"--minutes is {arguments.minutes:g}; it must be more than 0")
-    devices = topology.tpu_devices(arguments.topology)
+    devices = cost.tpu_devices(arguments.topology)
     terminal.show(f"{arguments.topology}: {len(devices)} × {devices[0].device_kind}\n")
     terminal.show(_line(COLUMNS) + "\n" + "|---" * len(COLUMNS) + "|")
     rows = []
@@ -123,14 +123,14 @@ def _compile(answer: Connection, slice_name: str, program: str, name: str) -> No
     jax.config.update("jax_enable_compilation_cache", False)
     begin = time.process_time()
     try:
-        traced = _trace(program, name, topology.tpu_devices(slice_name))
-        _, cost = traced.compile(topology.QUICK)
+        traced = _trace(program, name, cost.tpu_devices(slice_name))
+        _, price = traced.compile(cost.QUICK)
     except UserError as error:
         answer.send(Row(program, name, problem=f"not compiled: {error}"))
         return
     used = time.process_time() - begin
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB: libtpu is for Linux
-    answer.send(Row(program, name, cost, used, peak))
+    answer.send(Row(program, name, price, used, peak))
 
 
 def _trace(program: str, name: str, devices: list[Any]) -> Traced:
@@ -149,7 +149,7 @@ def _write(path: Path, slice_name: str, rows: list[Row]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "topology": slice_name,
-        "options": topology.QUICK,
+        "options": cost.QUICK,
         "versions": {name: metadata.version(name) for name in ("jax", "jaxlib", "libtpu")},
         "rows": [dataclasses.asdict(row) for row in rows],
     }

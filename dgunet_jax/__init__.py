@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dgunet_jax.models.network import DGUNet, Restored
     from dgunet_jax.models.unfold import trace, unfold
     from dgunet_jax.operators import gradient_step
-    from dgunet_jax.restoration.restore import restore
+    from dgunet_jax.restoration.pipeline import restore
     from dgunet_jax.restoration.restorer import Restorer
     from dgunet_jax.system.errors import UserError
 
@@ -29,7 +29,7 @@ _HOMES = {
     "from_pytorch": "dgunet_jax.convert.pytorch",
     "gradient_step": "dgunet_jax.operators",
     "load": "dgunet_jax.checkpoints",
-    "restore": "dgunet_jax.restoration.restore",
+    "restore": "dgunet_jax.restoration.pipeline",
     "save": "dgunet_jax.checkpoints",
     "to_pytorch": "dgunet_jax.convert.pytorch",
     "trace": "dgunet_jax.models.unfold",

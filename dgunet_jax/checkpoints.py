@@ -24,8 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dgunet_jax.convert import pytorch, safetensors_files, torch_files
-from dgunet_jax.convert.mismatches import mismatches, named, wrong
+from dgunet_jax.convert import pytorch, safetensors_file, torch_file
+from dgunet_jax.convert.table import mismatches, named, wrong
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet, flatten, unflatten
 from dgunet_jax.system import terminal
@@ -123,15 +123,15 @@ def read_aloud(
 
 def _read(path: Path, num_stages: int | None, weights: str | None) -> Checkpoint:
     path.stat()
-    if torch_files.unpacked(path) is not None:
-        return _official(path, torch_files.read_torch(path), num_stages, weights)
+    if torch_file.unpacked(path) is not None:
+        return _official(path, torch_file.read_torch(path), num_stages, weights)
     if path.is_dir():
         config, params = read_directory(path)
     else:
         kind = _kind(path)
         if kind == "torch":
-            return _official(path, torch_files.read_torch(path), num_stages, weights)
-        arrays, metadata = safetensors_files.read_safetensors(path)
+            return _official(path, torch_file.read_torch(path), num_stages, weights)
+        arrays, metadata = safetensors_file.read_safetensors(path)
         if "config" not in metadata:
             return _official(path, arrays, num_stages, weights)
         config = config_from_json(metadata["config"])
@@ -176,11 +176,11 @@ def _kind(path: Path) -> Literal["torch", "safetensors"]:
 
 def _official(
     path: Path,
-    saved: "torch_files.Saved | Mapping[str, np.ndarray]",
+    saved: "torch_file.Saved | Mapping[str, np.ndarray]",
     num_stages: int | None,
     weights: str | None,
 ) -> Checkpoint:
-    if isinstance(saved, torch_files.Saved):
+    if isinstance(saved, torch_file.Saved):
         found = pytorch.read_official(saved.root, num_stages, weights, saved.arrays)
     else:
         found = pytorch.read_official(saved, num_stages, weights, dict)
@@ -209,10 +209,10 @@ def save(path: PathLike, model: DGUNet, variables: Mapping[str, Any]) -> None:
     if ending == _SAFETENSORS:
         flat = flatten(variables["params"])
         arrays = {key: np.asarray(leaf) for key, leaf in flat.items()}
-        safetensors_files.write_safetensors(path, arrays, {"config": config_to_json(model.config)})
+        safetensors_file.write_safetensors(path, arrays, {"config": config_to_json(model.config)})
     elif ending in _TORCH_SUFFIXES:
         state_dict = pytorch.to_pytorch(model, variables)
-        torch_files.write_torch(path, state_dict, {"num_stages": model.config.num_stages})
+        torch_file.write_torch(path, state_dict, {"num_stages": model.config.num_stages})
     elif ending:
         endings = ", ".join((_SAFETENSORS, *_TORCH_SUFFIXES))
         raise UserError(f"{path}: the ending must be one of {endings}, or none for a directory")

@@ -158,14 +158,13 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _describe(path: Path, checkpoint: "Checkpoint") -> str:
-    from dgunet_jax.convert.report import describe
+    from dgunet_jax.convert.pytorch import describe
 
     return describe(path, checkpoint.model.config, assumed=checkpoint.stages_assumed)
 
 
 def _pack(options: argparse.Namespace) -> int:
-    from dgunet_jax.data.matching import Pattern
-    from dgunet_jax.data.pairs import holds_pairs
+    from dgunet_jax.data.pairs import Pattern, holds_pairs
     from dgunet_jax.data.records import pack
     from dgunet_jax.data.sources import files_in
 

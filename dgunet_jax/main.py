@@ -75,8 +75,7 @@ def main(arguments: list[str]) -> int:
         raise UserError("--config and --workdir are needed")
     from dgunet_jax.system.compilation import use_cache
     from dgunet_jax.training import hosts
-    from dgunet_jax.training.arguments import unset
-    from dgunet_jax.training.config import from_config_dict
+    from dgunet_jax.training.config import from_config_dict, unset
 
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.FATAL)  # Orbax tells every step of a save otherwise
@@ -142,13 +141,13 @@ def _dry_run(config: "TrainConfig") -> int:
     """Tell what a step costs on the devices of this machine, or on those of --topology."""
     import jax
 
-    from dgunet_jax.training import topology
-    from dgunet_jax.training.dry_run import trace_step
+    from dgunet_jax.training import cost
+    from dgunet_jax.training.cost import trace_step
 
     devices = options = None
     if _TOPOLOGY.value is not None:
         jax.config.update("jax_platforms", "cpu")  # nothing runs, so no accelerator is taken
-        devices, options = topology.tpu_devices(_TOPOLOGY.value), topology.QUICK
+        devices, options = cost.tpu_devices(_TOPOLOGY.value), cost.QUICK
     _, cost = trace_step(config, devices).compile(options)
     terminal.show("\n".join(cost.lines()))
     return 0
@@ -213,7 +212,7 @@ def _argv(words: list[str]) -> Iterator[list[str]]:
 
 
 def _parse(arguments: list[str]) -> list[str]:
-    from dgunet_jax.training.arguments import look_at
+    from dgunet_jax.training.config import look_at
 
     program, *words = arguments
     found = look_at(words)

@@ -19,7 +19,7 @@ from dgunet_jax.system.compilation import check_platform, use_cache
 from dgunet_jax.system.errors import UserError, reason
 from dgunet_jax.system.files import replacing
 from dgunet_jax.training.config import TrainConfig
-from dgunet_jax.training.dry_run import trace_step
+from dgunet_jax.training.cost import trace_step
 from experiments import summary
 from experiments.bases import BASES
 from experiments.factor import Experiment, Stopped, changed, run, run_name, seeded

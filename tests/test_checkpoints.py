@@ -11,8 +11,8 @@ import pytest
 import dgunet_jax
 from dgunet_jax import UserError, checkpoints
 from dgunet_jax.convert.pytorch import to_pytorch
-from dgunet_jax.convert.safetensors_files import write_safetensors
-from dgunet_jax.convert.torch_files import write_torch
+from dgunet_jax.convert.safetensors_file import write_safetensors
+from dgunet_jax.convert.torch_file import write_torch
 from dgunet_jax.models.network import flatten
 from tests import small
 from tests.choices import images, make

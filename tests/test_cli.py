@@ -8,8 +8,8 @@ import pytest
 import dgunet_jax
 from dgunet_jax.cli import main
 from dgunet_jax.convert.pytorch import to_pytorch
-from dgunet_jax.convert.safetensors_files import write_safetensors
-from dgunet_jax.convert.torch_files import write_torch
+from dgunet_jax.convert.safetensors_file import write_safetensors
+from dgunet_jax.convert.torch_file import write_torch
 from tests.small import equal, network
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import dgunet_jax
 from dgunet_jax import cli, main
-from dgunet_jax.training.arguments import look_at
+from dgunet_jax.training.config import look_at
 from tests.small import network
 
 README = pathlib.Path(__file__).parent.parent / "README.md"

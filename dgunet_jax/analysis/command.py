@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.analysis import plots, report
+from dgunet_jax.analysis import figures, report
 from dgunet_jax.analysis.attribution import Patch
-from dgunet_jax.analysis.flow import LOSS
 from dgunet_jax.analysis.sentences import sentences
+from dgunet_jax.analysis.stages import LOSS
 from dgunet_jax.analysis.study import Study, study
 from dgunet_jax.checkpoints import read_aloud
-from dgunet_jax.images.luma import grey
+from dgunet_jax.images.picture import grey
 from dgunet_jax.images.reading import read
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.system.compilation import use_cache
@@ -200,7 +200,7 @@ def _write(
     said: dict[str, str],
     content: dict[str, Any],
 ) -> None:
-    images = {name: report.encode(figure) for name, figure in plots.figures(found).items()}
+    images = {name: report.encode(figure) for name, figure in figures.figures(found).items()}
     text = report.page(title, facts, images, said, found.stages)
     files = {f"{name}.png": image for name, image in images.items()}
     files["analysis.json"] = json.dumps(

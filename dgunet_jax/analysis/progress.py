@@ -3,7 +3,7 @@
 import flax.struct
 import jax
 
-from dgunet_jax.analysis.vectors import root_mean_square
+from dgunet_jax.analysis.spectra import root_mean_square
 from dgunet_jax.models.unfold import StageTrace
 from dgunet_jax.system.compilation import highest
 

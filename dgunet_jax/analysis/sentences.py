@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from dgunet_jax.analysis import contraction, steps
+from dgunet_jax.analysis import operators, stages
 from dgunet_jax.analysis.study import ITERATIONS, Explained, Study
 
 _SMALL_COSINE = 0.1  # below it directions of images have little to do with each other
@@ -181,10 +181,11 @@ def _steps(study: Study) -> str:
     if not products:
         return _NOTHING
     settled = _settled(study, "step", "converged")
-    certain = steps.BOUND / (1 + steps.TOLERANCE) ** 2  # L is the square of what the bound is for
+    # L is the square of what the bound is for.
+    certain = operators.BOUND / (1 + operators.TOLERANCE) ** 2
     inside = [k for k, product in products if 0 < product < certain and k in settled]
     # The values come from below, so that what is too large stays so.
-    outside = [k for k, product in products if not 0 < product < steps.BOUND]
+    outside = [k for k, product in products if not 0 < product < operators.BOUND]
     words = (
         f"ρL lies {_range(products)}, within the classical bounds 0 and 2"
         f" {_in(len(inside), products, study)}{_undecided(products, inside, outside)}."
@@ -209,7 +210,7 @@ def _stretch(study: Study) -> str:
     if not images:
         return ""
     settled = _settled(study, "contraction", "image_converged")
-    limit = 1 / (1 + contraction.TOLERANCE)
+    limit = 1 / (1 + stages.TOLERANCE)
     within = [k for k, value in images if value < limit and k in settled]
     beyond = [k for k, value in images if value >= 1]  # the values come from below
     words = (

@@ -11,17 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.analysis import attribution
-from dgunet_jax.analysis.adjointness import Adjointness, adjointness
-from dgunet_jax.analysis.attribution import Patch
-from dgunet_jax.analysis.contraction import contraction
-from dgunet_jax.analysis.depth import iterate
-from dgunet_jax.analysis.flow import LOSS, flow
-from dgunet_jax.analysis.gradients import GradientQuality, gradient_quality
+from dgunet_jax.analysis.attribution import Patch, central_patch, region, within
+from dgunet_jax.analysis.operators import (
+    Adjointness,
+    GradientQuality,
+    adjointness,
+    gradient_quality,
+    step,
+)
 from dgunet_jax.analysis.progress import Progress, progress
-from dgunet_jax.analysis.region import central_patch, region, within
-from dgunet_jax.analysis.steps import step
-from dgunet_jax.metrics.psnr import psnr
-from dgunet_jax.metrics.ssim_uniform import ssim_uniform
+from dgunet_jax.analysis.stages import LOSS, contraction, flow, iterate
+from dgunet_jax.metrics._psnr import psnr
+from dgunet_jax.metrics._ssim import ssim_uniform
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.models.unfold import StageTrace, Trace, Unfolded, trace, trace_stage, unfold

@@ -1,21 +1,23 @@
-"""State dicts of the released PyTorch models to this project's variables, and back."""
+"""Official state dicts to variables of the network, and back."""
 
 import dataclasses
 import functools
 import re
 import types
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dgunet_jax.convert import state_dicts, table
-from dgunet_jax.convert.mismatches import mismatches, named, wrong
+from dgunet_jax.convert import state_dict, table
+from dgunet_jax.convert.table import check_official, mismatches, named, wrong
 from dgunet_jax.convert.torch_pickle import kind
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet, abstract_params, flatten, unflatten
-from dgunet_jax.system.errors import UserError, listed
+from dgunet_jax.system.errors import UserError, listed, printable
 
 DEFAULT_STAGES = 7
 """Stages of a DGUNet whose checkpoint does not tell: all released ones have seven."""
@@ -91,7 +93,7 @@ def read_official(
     def values(tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return {key: _weight(key, array) for key, array in arrays(tensors).items()}
 
-    def equal(a: state_dicts.Weights, b: state_dicts.Weights) -> bool:
+    def equal(a: state_dict.Weights, b: state_dict.Weights) -> bool:
         if a.tensors is b.tensors:
             return True
         try:
@@ -102,7 +104,7 @@ def read_official(
             np.array_equal(array, second[key], equal_nan=True) for key, array in first.items()
         )
 
-    chosen, notes = state_dicts.choose(saved, weights, equal)
+    chosen, notes = state_dict.choose(saved, weights, equal)
     stated = saved.get("num_stages") if isinstance(saved, Mapping) else None
     stated = stated if type(stated) is int else None
     config, tensors, left_out = _checked(
@@ -198,7 +200,7 @@ def recognise(arrays: Mapping[str, Any], num_stages: int | None = None) -> DGUNe
     def size(key: str, axis: int, rank: int = 4) -> int:
         if key not in arrays:
             raise UserError(f"{key} is missing; the network's sizes are read off it")
-        if not state_dicts.is_array(arrays[key]):
+        if not state_dict.is_array(arrays[key]):
             raise UserError(f"{key} is {kind(arrays[key])}, not an array")
         shape = arrays[key].shape
         if len(shape) != rank:
@@ -283,10 +285,10 @@ def _checked(
     left_out = [
         key
         for key, value in tensors.items()
-        if key not in shapes and not state_dicts.is_weight(key, value)
+        if key not in shapes and not state_dict.is_weight(key, value)
     ]
     kept = {key: value for key, value in tensors.items() if key not in set(left_out)}
-    strange = [key for key in shapes if key in kept and not state_dicts.is_array(kept[key])]
+    strange = [key for key in shapes if key in kept and not state_dict.is_array(kept[key])]
     problems = [f"{key} is {kind(kept[key])}, not an array" for key in strange]
     for key in strange:
         del kept[key], shapes[key]
@@ -323,3 +325,54 @@ def _to_official(array: np.ndarray, row: table.Row) -> np.ndarray:
     if row.layout == table.SCALAR:
         return array.reshape(1)
     return array.transpose(_TO_OFFICIAL[row.layout]) if row.layout in _TO_OFFICIAL else array
+
+
+def describe(path: Path, config: DGUNetConfig, *, assumed: bool = False) -> str:
+    """Several lines: the network, what it may be for, sizes, stages, parameters, unused weights.
+
+    Args:
+      path: the checkpoint.
+      config: the network's.
+      assumed: whether the number of stages is neither in the checkpoint nor given.
+    """
+    weights = "one set of weights" if config.share_middle else "weights of their own"
+    lines = [
+        f"{printable(path)}: {_family(config)}",
+        f"possible tasks: {', '.join(possible_tasks(config)) or 'none of the released models'}",
+        f"sizes: width {config.width}, growth {config.growth}, last growth {config.last_growth}",
+        f"stages: {config.num_stages}{' (assumed; see --num-stages)' if assumed else ''}; the"
+        f" {config.num_middle} middle ones have {weights}",
+    ]
+    if config.measurements:
+        lines.append(f"sampling: {config.measurements} measurements of 1024 pixels")
+    try:
+        counts = count_parameters(config)
+    except UserError:
+        total = sum(leaf.size for leaf in jax.tree.leaves(abstract_params(config)))
+        return "\n".join([*lines, f"parameters: {total:,}"])
+    lines.append(
+        f"parameters: {counts.used:,} used + {counts.unused:,} unused"
+        f" = {counts.used + counts.unused:,} in the official model"
+    )
+    if counts.unused_keys:
+        lines.append(f"unused, left out: {', '.join(counts.unused_keys)}")
+    return "\n".join(lines)
+
+
+def possible_tasks(config: DGUNetConfig) -> list[str]:
+    """The released variants that have the sizes and choices of `config`."""
+
+    def signature(config):
+        free = (config.measurements > 0, config.channels, config.share_middle, config.merge)
+        return *free, config.width, config.growth, config.last_growth, config.degradation
+
+    return [name for name, row in VARIANTS.items() if signature(row) == signature(config)]
+
+
+def _family(config: DGUNetConfig) -> str:
+    try:
+        check_official(config)
+    except UserError:
+        return "a DGUNet with choices of its own"
+    name = "DGUNet" if config.share_middle else "DGUNet+"
+    return f"{name} for compressive sensing" if config.measurements else name

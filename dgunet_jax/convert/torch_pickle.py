@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from dgunet_jax.convert.stored import (
+from dgunet_jax.convert.storage import (
     STORAGES,
     UNREAD_STORAGES,
     BadCheckpoint,

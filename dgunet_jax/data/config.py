@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from dgunet_jax.data.degradations import check_sigma
-from dgunet_jax.data.matching import Pattern
+from dgunet_jax.data.pairs import Pattern
+from dgunet_jax.data.transforms import check_sigma
 from dgunet_jax.system.errors import UserError
 
 PHOTOGRAPHS_PREFIX = "photographs:"

@@ -1,7 +1,4 @@
-"""From a source of pictures to the batches a training step takes and the pairs of validation.
-
-Importing this module imports grain.
-"""
+"""Batches of crops in an order that a seed and a position determine."""
 
 import dataclasses
 import os
@@ -14,20 +11,20 @@ import grain
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.data.augmentation import (
+from dgunet_jax.data.config import DataConfig
+from dgunet_jax.data.sources import Source
+from dgunet_jax.data.transforms import (
     change_saturation,
     cut,
     dihedral,
     draw_corner,
     draw_dihedral,
+    draw_mixup,
     draw_saturation,
+    gaussian_noise,
+    mix,
     unit_range,
 )
-from dgunet_jax.data.config import DataConfig
-from dgunet_jax.data.degradations import gaussian_noise
-from dgunet_jax.data.epochs import epoch_of_step, samples_per_epoch
-from dgunet_jax.data.mixup import draw_mixup, mix
-from dgunet_jax.data.sources import Source
 from dgunet_jax.system.errors import UserError
 
 _Element = TypeVar("_Element")
@@ -284,3 +281,18 @@ def _check_source(source: Source, config: DataConfig) -> None:
 def _check_step(step: int, name: str) -> None:
     if step < 0:
         raise UserError(f"{name} is {step}; it must be at least 0")
+
+
+def samples_per_epoch(pictures: int, config: DataConfig) -> int:
+    """Patches that an epoch takes.
+
+    Args:
+      pictures: how many pictures or pairs there are.
+      config: patches of each.
+    """
+    return pictures * config.samples_per_picture
+
+
+def epoch_of_step(step: int, pictures: int, config: DataConfig) -> int:
+    """The epoch, counted from 1, of the first sample of a step, counted from 0."""
+    return 1 + step * config.batch // samples_per_epoch(pictures, config)

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from dgunet_jax.data.folders import lies_in, visible
-from dgunet_jax.data.matching import Pattern
-from dgunet_jax.evaluation import datasets, tables
-from dgunet_jax.evaluation.evaluate import evaluate
+from dgunet_jax.data.pairs import Pattern
+from dgunet_jax.evaluation import datasets, report
+from dgunet_jax.evaluation.evaluate import evaluate, evaluate_suite
 from dgunet_jax.evaluation.protocols import SUITES, Protocol, protocols
 from dgunet_jax.evaluation.restoring import Restoring
-from dgunet_jax.evaluation.suites import evaluate_suite
 from dgunet_jax.restoration.command import parse_bytes, parse_mesh, parse_tile
 from dgunet_jax.system.errors import UserError, counted, printable
 from dgunet_jax.system.terminal import say, show
@@ -68,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         ((_, protocol),) = members
         evaluation = evaluate(protocol, options.data, options.output, restoring, **how)
-        show(tables.table(evaluation))
+        show(report.table(evaluation))
         failures = evaluation.failures
     for failure in failures:
         say(f"error: {failure}")

@@ -10,8 +10,8 @@ from jax.sharding import AxisType, Mesh
 
 from dgunet_jax.checkpoints import read_aloud
 from dgunet_jax.evaluation.protocols import Protocol
-from dgunet_jax.evaluation.restored import Folder, Network, Source
-from dgunet_jax.metrics.alignment import opencv
+from dgunet_jax.evaluation.samples import Folder, Network, Source
+from dgunet_jax.metrics._alignment import opencv
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.restoration.restorer import Restorer

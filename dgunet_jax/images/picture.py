@@ -1,12 +1,12 @@
 """A decoded picture, with all that its file said beside the pixels."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dgunet_jax.images.bands import bands
 from dgunet_jax.system.errors import UserError
 
 
@@ -128,3 +128,60 @@ def _check_finite(image: NDArray[Any]) -> None:
 def _rounded(image: NDArray[Any], peak: int) -> NDArray[np.float64]:
     # In float64 the product of a float32 value and the peak is exact, so only true ties are ties.
     return np.rint(image.astype(np.float64).clip(0, 1) * peak)
+
+
+_VALUES = 1 << 20
+
+
+def bands(array: NDArray[Any]) -> Iterator[slice]:
+    """Yield slices that divide the first axis of an array into bands of about 2²⁰ values."""
+    rows = max(1, _VALUES // max(1, int(np.prod(array.shape[1:]))))
+    for start in range(0, len(array), rows):
+        yield slice(start, start + rows)
+
+
+# 0.299, 0.587 and 0.114 in units of 2⁻¹⁴: integers, so that every machine rounds alike.
+_WEIGHTS = (4899, 9617, 1868)
+_SHIFT = 14
+
+
+def luma(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Full-range luma Y = 0.299 R + 0.587 G + 0.114 B, rounded, half up.
+
+    Args:
+      pixels: uint8 or uint16 (H, W, 3).
+
+    Returns:
+      (H, W, 1) of the same type.
+
+    Source: ITU-R BT.601; with these integer weights as OpenCV computes the Y of YCrCb.
+    """
+    brightness = np.empty((*pixels.shape[:2], 1), pixels.dtype)
+    for rows in bands(pixels):
+        wide = pixels[rows].astype(np.int64) @ np.array(_WEIGHTS)
+        brightness[rows, :, 0] = (wide + (1 << (_SHIFT - 1))) >> _SHIFT
+    return brightness
+
+
+def grey(picture: Picture) -> Picture:
+    """The luma of a picture, without its alpha; a colour profile does not fit grey and is left."""
+    if picture.pixels.shape[2] == 1:
+        return dataclasses.replace(picture, alpha=None)
+    return Picture(luma(picture.pixels), exif=picture.exif, file_format=picture.file_format)
+
+
+def side_by_side(images: Iterable[NDArray[Any]], gap: int) -> NDArray[Any]:
+    """Images of one height in a row, with white between them.
+
+    Args:
+      images: (H, W, C) of one type, at least one; W may differ. Floating-point values are in
+        [0, 1]; of integers all values are used.
+      gap: columns of white between two of them, pixels.
+
+    Returns:
+      (H, ΣW + gap · (number of images − 1), C).
+    """
+    first, *others = images
+    peak = 1 if first.dtype.kind == "f" else np.iinfo(first.dtype).max
+    white = np.full((first.shape[0], gap, first.shape[2]), peak, first.dtype)
+    return np.concatenate([first, *(part for image in others for part in (white, image))], axis=1)

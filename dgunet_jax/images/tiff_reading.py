@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dgunet_jax.images import exif, icc, ifd, jpeg, webp
-from dgunet_jax.images.bands import bands
 from dgunet_jax.images.ifd import ByteOrder
+from dgunet_jax.images.picture import bands
 from dgunet_jax.images.stored import DamagedFile, StoredPicture, check_single
 from dgunet_jax.system.errors import UserError, either
 

@@ -7,11 +7,9 @@ import flax.struct
 import jax
 
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.models.network import DGUNet
-from dgunet_jax.models.proximal import Memory
-from dgunet_jax.models.stage import Shared, Stage
-from dgunet_jax.operators.constant import as_pytree
-from dgunet_jax.operators.gradient import Operator
+from dgunet_jax.models.layers import Memory
+from dgunet_jax.models.network import DGUNet, Shared, Stage
+from dgunet_jax.operators.base import Operator, as_pytree
 
 Array = jax.Array
 

@@ -12,8 +12,8 @@ from jax.sharding import AxisType, Mesh
 
 from dgunet_jax.checkpoints import read_aloud
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.restoration.files import restore_files, sort_out
 from dgunet_jax.restoration.inputs import find, place
+from dgunet_jax.restoration.pipeline import restore_files, sort_out
 from dgunet_jax.restoration.restorer import Restorer
 from dgunet_jax.system.compilation import use_cache
 from dgunet_jax.system.errors import UserError

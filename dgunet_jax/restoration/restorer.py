@@ -13,14 +13,19 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
-from dgunet_jax.data.augmentation import DIHEDRAL, dihedral
+from dgunet_jax.data.transforms import DIHEDRAL, dihedral
 from dgunet_jax.models.network import DGUNet
-from dgunet_jax.operators.constant import as_pytree
-from dgunet_jax.operators.gradient import zero_extends
-from dgunet_jax.restoration.memory import free_memory, held_per_pixel
-from dgunet_jax.restoration.padding import pad_to_multiple
-from dgunet_jax.restoration.plan import Plan, Size, choose_bucket
-from dgunet_jax.restoration.planner import Planner, Schedule
+from dgunet_jax.operators.base import as_pytree, zero_extends
+from dgunet_jax.restoration.plan import (
+    Plan,
+    Planner,
+    Schedule,
+    Size,
+    choose_bucket,
+    free_memory,
+    held_per_pixel,
+    pad_to_multiple,
+)
 from dgunet_jax.restoration.running import Part, Picture, Runner, parts
 from dgunet_jax.system.compilation import Precision
 from dgunet_jax.system.errors import UserError, one_line

@@ -14,12 +14,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
-from dgunet_jax.data.augmentation import dihedral, undo_dihedral, unit_range
+from dgunet_jax.data.transforms import dihedral, undo_dihedral, unit_range
 from dgunet_jax.models.network import DGUNet
-from dgunet_jax.restoration.orientation import can_lie, transposed
-from dgunet_jax.restoration.plan import Plan, Size
-from dgunet_jax.restoration.planner import Planner
-from dgunet_jax.restoration.tiles import Box, weights
+from dgunet_jax.restoration.plan import Box, Plan, Planner, Size, can_lie, transposed, weights
 from dgunet_jax.system.compilation import Precision
 from dgunet_jax.system.errors import UserError
 

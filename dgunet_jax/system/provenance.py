@@ -1,7 +1,11 @@
 """What something was made with."""
 
+import dataclasses
 import hashlib
+import json
 import platform
+import subprocess
+import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +17,8 @@ import numpy as np
 from dgunet_jax._version import __version__
 from dgunet_jax.models.network import flatten
 from dgunet_jax.system.errors import UserError, reason
+from dgunet_jax.system.files import read_bytes, replacing
+from dgunet_jax.training.config import TrainConfig
 
 _LIBRARIES = (
     "flax", "grain", "imagecodecs", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "pillow",
@@ -51,3 +57,56 @@ def checkpoint_hash(path: Path, variables: Mapping[str, Any]) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def record(workdir: Path, config: TrainConfig) -> None:
+    """Writes `run.json`: settings, command, versions, devices and the state of the sources.
+
+    A run that goes on adds an entry.
+
+    Raises:
+      UserError: what is there is damaged, or it cannot be written.
+    """
+    path = workdir / "run.json"
+    runs: Any = []
+    if path.exists():
+        content = read_bytes(path)
+        try:
+            runs = json.loads(content)
+        except ValueError:
+            runs = None
+        if not isinstance(runs, list):
+            raise UserError(f"{path}: is no record of a run; move it away to go on without it")
+    runs.append(
+        {
+            "config": dataclasses.asdict(config),
+            "command": sys.argv,
+            "git": git_state(),
+            "versions": versions(),
+            "devices": [str(device) for device in jax.devices()],
+            "processes": jax.process_count(),
+        }
+    )
+    with replacing(path) as file:
+        file.write(json.dumps(runs, indent=1).encode())
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the sources and whether they were changed since; None outside a checkout.
+
+    An environment within somebody else's repository is none.
+    """
+    file = Path(__file__)
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(file.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", file.name)
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,10 +1,11 @@
-"""A training run's settings, and the way between them and an ml_collections file."""
+"""Settings of a run, and how the command line gives them."""
 
 import dataclasses
 import math
+import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_type_hints
 
 from ml_collections import ConfigDict, config_dict
@@ -13,6 +14,7 @@ from dgunet_jax.data.config import DataConfig
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.system.compilation import Precision
 from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.files import local_path
 from dgunet_jax.training.losses import LOSSES, LossStages
 
 _SCHEDULE = Literal["published", "cosine", "constant"]
@@ -244,3 +246,96 @@ def _build(kind: type, values: Mapping[str, Any]) -> Any:
         for name, value in values.items()
     }
     return kind(**arguments)
+
+
+_FILE = re.compile(r"--?config(?:=(?P<path>.*))?")
+_SETTING = re.compile(r"--?(?:no)?config\.(?P<name>[^=]+)(?:=(?P<value>.*))?")
+
+
+@dataclasses.dataclass
+class Arguments:
+    """A command line that was looked at.
+
+    Attributes:
+      words: what absl is to read: the file first, and nothing that unsets a value.
+      unset: the settings that were given as None.
+      path: the configuration file; None if none is given.
+      variant: what stands behind its colon.
+    """
+
+    words: list[str]
+    unset: list[str]
+    path: str | None = None
+    variant: str = ""
+
+
+def look_at(words: Sequence[str]) -> Arguments:
+    """Read `--config FILE[:VARIANT]` and the names in `--config.GROUP.NAME=VALUE`.
+
+    Raises:
+      UserError: there is no such file or setting, or None is given for one that must have a value.
+    """
+    found = Arguments([], [])
+    settings: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            settings += [word, *rest]
+            break
+        if setting := _SETTING.fullmatch(word):
+            name, value = setting["name"], setting["value"]
+            optional = _check_name(name)
+            apart = value is None and rest and rest[0].lower() == "none"
+            if name in found.unset:
+                found.unset.remove(name)  # the last one counts
+            if not apart and (value or "").lower() != "none":
+                settings.append(word)
+            elif optional:
+                found.unset.append(name)
+                rest = rest[1:] if apart else rest
+            elif optional is False:
+                raise UserError(f"{name}: must have a value")
+            else:
+                settings.append(word)
+        elif given := _FILE.fullmatch(word):
+            value = given["path"] if "=" in word else "".join(rest[:1])
+            rest = rest if "=" in word else rest[1:]
+            found.path, colon, found.variant = value.partition(":")
+            if not found.path:
+                raise UserError("--config needs a file")
+            file = local_path(found.path)
+            if not file.is_file():
+                raise UserError(f"--config {found.path}: no such file")
+            found.words.append(f"--config={file}{colon}{found.variant}")
+        else:
+            settings.append(word)
+    found.words += settings
+    return found
+
+
+def unset(settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The settings with None for those that are named."""
+    changed = dict(settings)
+    for name in names:
+        group, _, rest = name.partition(".")
+        changed[group] = unset(changed[group], [rest]) if rest else None
+    return changed
+
+
+def _check_name(name: str) -> bool | None:
+    """Whether a setting may be None; None of a word, such as a name, of which "None" is a value."""
+    kind: Any = TrainConfig
+    above: list[str] = []
+    for part in name.split("."):
+        fields = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+        if part not in fields:
+            group = ".".join(above) or "a config"
+            if not fields:
+                raise UserError(f"there is no setting {name}; {group} is a value")
+            raise UserError(f"there is no setting {name}; {group} has {', '.join(fields)}")
+        kind = fields[part]
+        above.append(part)
+    if types.NoneType in typing.get_args(kind):
+        return True
+    return None if kind is str else False

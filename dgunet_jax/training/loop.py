@@ -14,24 +14,24 @@ import numpy as np
 
 from dgunet_jax import checkpoints
 from dgunet_jax.data.pipeline import batch_names
-from dgunet_jax.system import terminal
+from dgunet_jax.system import provenance, terminal
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import locked
-from dgunet_jax.training import flops, guard, hosts, provenance, validation
+from dgunet_jax.training import cost, guard, hosts, validation
 from dgunet_jax.training.config import TrainConfig
-from dgunet_jax.training.preparing import Prepared, open_held_out
-from dgunet_jax.training.profiler import Profiler
-from dgunet_jax.training.saving import RunCheckpoints
-from dgunet_jax.training.step import Metrics, make_train_step
-from dgunet_jax.training.stopping import Stop, stop_signals
-from dgunet_jax.training.watch import (
+from dgunet_jax.training.guard import Stop, stop_signals
+from dgunet_jax.training.log import (
     EVENTS,
     METRICS,
+    Profiler,
     Progress,
     Recorder,
     Throughput,
     scalars_of,
 )
+from dgunet_jax.training.preparing import Prepared, open_held_out
+from dgunet_jax.training.saving import RunCheckpoints
+from dgunet_jax.training.step import Metrics, make_train_step
 
 _SHOWN = 2  # held-out pictures in the final comparison
 
@@ -198,7 +198,7 @@ class _Run:
         """Of a step, on all devices; its program is traced once, for this and for running it."""
         step: Any = self._step_fn
         program = step.trace(self._state, batch)
-        return flops.count(program.jaxpr.jaxpr) * self._prepared.mesh.size / 1e9
+        return cost.count(program.jaxpr.jaxpr) * self._prepared.mesh.size / 1e9
 
     def _look(self, metrics: Metrics, step: int) -> None:
         guard.check(self._config.guard, metrics, step, self._names)

@@ -12,10 +12,8 @@ from jax.sharding import Mesh
 
 from dgunet_jax import checkpoints
 from dgunet_jax.data import checking
-from dgunet_jax.data.decoding import quarter_of_memory
-from dgunet_jax.data.epochs import samples_per_epoch
-from dgunet_jax.data.pipeline import HeldOut, training_batches
-from dgunet_jax.data.sources import Source, open_source
+from dgunet_jax.data.pipeline import HeldOut, samples_per_epoch, training_batches
+from dgunet_jax.data.sources import Source, open_source, quarter_of_memory
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import local_path

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from dgunet_jax.data.augmentation import unit_range
-from dgunet_jax.metrics.psnr import psnr_jax
+from dgunet_jax.data.transforms import unit_range
+from dgunet_jax.metrics._psnr import psnr_jax
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.training import losses
 from dgunet_jax.training.config import OptimizerConfig

@@ -16,7 +16,7 @@ from PIL import Image
 import dgunet_jax
 from dgunet_jax.analysis.progress import progress
 from dgunet_jax.cli import main
-from dgunet_jax.metrics.psnr import psnr
+from dgunet_jax.metrics._psnr import psnr
 from dgunet_jax.models.unfold import trace, unfold
 from tests.analysis.studies import made
 from tests.choices import make

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dgunet_jax.analysis import plots, report
+from dgunet_jax.analysis import figures as figures_
+from dgunet_jax.analysis import report
 from dgunet_jax.analysis.sentences import sentences
 from tests.analysis.studies import SENSING, depth, made
 
@@ -30,7 +31,7 @@ def study():
 
 @pytest.fixture(scope="module")
 def figures(study):
-    return plots.figures(study)
+    return figures_.figures(study)
 
 
 def lines(figure):
@@ -68,7 +69,7 @@ def test_pictures_are_those_of_the_stages(study, figures):
     np.testing.assert_array_equal(shown["input, 20.00 dB"], study.inputs)
     np.testing.assert_array_equal(shown["clean"], study.clean)
     assert "error of x2, 0 … 0.1" in shown
-    unknown = plots.figures(made({}, {}, clean=False, quick=True))
+    unknown = figures_.figures(made({}, {}, clean=False, quick=True))
     titles = [ax.get_title() for ax in unknown["stages"].axes]
     assert {"x1", "|x2 − x1|, 0 … 0.1"} <= {*titles}
 
@@ -78,13 +79,13 @@ def shown_on(figure):
 
 
 def test_compressive_sensing_has_no_input_that_is_a_picture():
-    figures = plots.figures(made({}, {}, network=SENSING))
+    figures = figures_.figures(made({}, {}, network=SENSING))
     shown = shown_on(figures["stages"])
     assert "clean, which is sampled" in shown
     assert not any(title.startswith(("input", "error, ")) for title in shown)
     titles = [ax.get_title() for ax in figures["attribution"].axes]
     assert titles[0].startswith("|∂ patch of x1/∂ picture|")
-    titles = [ax.get_title() for ax in plots.figures(made({}, {}))["attribution"].axes]
+    titles = [ax.get_title() for ax in figures_.figures(made({}, {}))["attribution"].axes]
     assert titles[0].startswith("|∂ patch of x1/∂ input|, 95 % in 2 px")
 
 
@@ -92,8 +93,8 @@ def test_what_a_stage_changed_is_that_of_clamped_pictures():
     """1.5 and 2 are both white."""
     images = [np.full((8, 8, 3), value, np.float32) for value in (1.5, 2.0)]
     study = made({}, {}, clean=False, quick=True, start=images[0], x=images)
-    shown = shown_on(plots.figures(study)["stages"])
-    black = plots.error_map(images[0], images[0].clip(0, 1))
+    shown = shown_on(figures_.figures(study)["stages"])
+    black = figures_.error_map(images[0], images[0].clip(0, 1))
     for title in ("|x1 − x0|, 0 … 0.1", "|x2 − x1|, 0 … 0.1"):
         np.testing.assert_array_equal(shown[title], black)
 
@@ -101,9 +102,9 @@ def test_what_a_stage_changed_is_that_of_clamped_pictures():
 def test_one_stage_that_knows_the_way_is_enough():
     lost = {"gradient__towards_clean": None}
     label = "cosine of the step with the way to the clean image"
-    drawn = lines(plots.figures(made(lost, {}))["gradient"])
+    drawn = lines(figures_.figures(made(lost, {}))["gradient"])
     np.testing.assert_array_equal(drawn[label], [np.nan, 0.3])
-    assert label not in lines(plots.figures(made(lost, lost))["gradient"])
+    assert label not in lines(figures_.figures(made(lost, lost))["gradient"])
 
 
 def test_ratios_and_cosines_have_axes_of_their_own(figures):
@@ -115,7 +116,7 @@ def test_ratios_and_cosines_have_axes_of_their_own(figures):
 def test_depth_without_a_clean_picture_is_one_panel():
     alone = depth(diverged_at=3)
     del alone["psnr"], alone["psnr_result"]
-    figure = plots.figures(made({}, {}, clean=False, depth=alone))["depth"]
+    figure = figures_.figures(made({}, {}, clean=False, depth=alone))["depth"]
     assert len(figure.axes) == 1 and figure.axes[0].axison
     assert {"‖Φ(xₙ₋₁) − y‖", "in training", "diverged"} <= {*lines(figure)}
 
@@ -123,7 +124,7 @@ def test_depth_without_a_clean_picture_is_one_panel():
 def test_a_network_without_gradient_steps_has_no_operators():
     alone = depth(residual=None)
     study = made({}, {}, {}, network={"degradation": "none"}, depth=alone)
-    figures = plots.figures(study)
+    figures = figures_.figures(study)
     assert [*figures] == ["stages", *sentences(study)]
     labels = [str(label) for figure in figures.values() for label in lines(figure)]
     assert not any("Φ" in label for label in labels)
@@ -145,7 +146,7 @@ def test_numbers_that_overflow_can_be_drawn(size):
     )
     exact = {"psnr": np.inf, "ssim": 1.0}
     study = dataclasses.replace(study, g=images, v=images, x=images, input=exact)
-    figures = plots.figures(dataclasses.replace(study, explained=explained))
+    figures = figures_.figures(dataclasses.replace(study, explained=explained))
     assert all(report.encode(figure) for figure in figures.values())
 
 
@@ -154,7 +155,7 @@ def test_a_study_has_the_figures_it_can_have(figures):
         *("stages", "progress", "moves", "gradient", "adjointness", "steps"),
         *("contraction", "depth", "flow", "attribution"),
     ]
-    quick = plots.figures(made({}, {}, clean=False, quick=True))
+    quick = figures_.figures(made({}, {}, clean=False, quick=True))
     assert [*quick] == ["stages", "progress", "moves", "gradient", "adjointness", "steps"]
 
 

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from dgunet_jax.analysis.adjointness import adjointness, adjointness_gap
-from dgunet_jax.analysis.contraction import contraction
-from dgunet_jax.analysis.gradients import gradient_quality
+from dgunet_jax.analysis.operators import adjointness, adjointness_gap, gradient_quality, step
 from dgunet_jax.analysis.progress import progress
 from dgunet_jax.analysis.spectra import largest_singular_value_of, symmetry
-from dgunet_jax.analysis.steps import step
+from dgunet_jax.analysis.stages import contraction
 from dgunet_jax.models.unfold import trace_stage
 from tests.analysis.closed_forms import (
     AddingStage,

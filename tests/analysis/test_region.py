@@ -3,8 +3,7 @@
 import pytest
 
 from dgunet_jax import UserError
-from dgunet_jax.analysis.attribution import Patch
-from dgunet_jax.analysis.region import central_patch, region, within
+from dgunet_jax.analysis.attribution import Patch, central_patch, region, within
 
 
 @pytest.mark.parametrize("multiple", [8, 32])

@@ -16,9 +16,7 @@ from dgunet_jax.analysis.attribution import (
     patch_score,
     saliency,
 )
-from dgunet_jax.analysis.depth import iterate
-from dgunet_jax.analysis.flow import flow
-from dgunet_jax.analysis.sweep import sweep
+from dgunet_jax.analysis.stages import flow, iterate, sweep
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.models.unfold import trace, unfold

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from dgunet_jax.analysis.vectors import cosine, inner, norm, probe, root_mean_square, unit
+from dgunet_jax.analysis.spectra import cosine, inner, norm, probe, root_mean_square, unit
 
 
 def test_every_picture_is_a_vector_of_its_own():

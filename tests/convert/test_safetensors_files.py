@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from dgunet_jax.convert.safetensors_files import read_safetensors, write_safetensors
+from dgunet_jax.convert.safetensors_file import read_safetensors, write_safetensors
 from dgunet_jax.system.errors import UserError
 from tests.fixtures import weights
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dgunet_jax.convert import state_dicts
-from dgunet_jax.convert.stored import Opaque, UnreadTensor
+from dgunet_jax.convert import state_dict
+from dgunet_jax.convert.storage import Opaque, UnreadTensor
 from dgunet_jax.system.errors import UserError
 
 # Enough of a released network's names to recognise it.
@@ -18,13 +18,13 @@ def weights(value: float = 0.0, prefix: str = "") -> dict[str, Any]:
     return {prefix + name: np.full(1, value, np.float32) for name in NAMES}
 
 
-def equal(a: state_dicts.Weights, b: state_dicts.Weights) -> bool:
+def equal(a: state_dict.Weights, b: state_dict.Weights) -> bool:
     return all(np.array_equal(a.tensors[name], b.tensors[name]) for name in NAMES)
 
 
 def chosen(saved: Any, name: str | None = None) -> tuple[float, list[str]]:
     """The value of the weights that are read, and the notes."""
-    found, notes = state_dicts.choose(saved, name, equal)
+    found, notes = state_dict.choose(saved, name, equal)
     assert set(NAMES) <= set(found.tensors)
     (value,) = {found.tensors[name].item() for name in NAMES}
     return value, notes
@@ -32,7 +32,7 @@ def chosen(saved: Any, name: str | None = None) -> tuple[float, list[str]]:
 
 def refusal(saved: Any, name: str | None = None) -> str:
     with pytest.raises(UserError) as caught:
-        state_dicts.choose(saved, name, equal)
+        state_dict.choose(saved, name, equal)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -128,7 +128,7 @@ def test_tensors_outside_the_weights_are_an_error_unless_the_weights_are_named()
     ],
 )
 def test_what_could_be_a_weight(key, value, weight):
-    assert state_dicts.is_weight(key, value) == weight
+    assert state_dict.is_weight(key, value) == weight
 
 
 @pytest.mark.parametrize(
@@ -162,5 +162,5 @@ def test_nothing_that_a_file_holds_costs_time_or_depth():
     everywhere = {str(n): weights_ for n, weights_ in enumerate([weights(1)] * 10_000)}
     for saved in (circle, deep, Opaque("x", state=shared), many):
         assert "not a DGUNet checkpoint" in refusal(saved)
-    found, _ = state_dicts.choose(everywhere, None, lambda a, b: operator.is_(a.tensors, b.tensors))
+    found, _ = state_dict.choose(everywhere, None, lambda a, b: operator.is_(a.tensors, b.tensors))
     assert found.tensors["r0"] == 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dgunet_jax.convert import torch_pickle
-from dgunet_jax.convert.stored import Storage, StoredTensor
+from dgunet_jax.convert.storage import Storage, StoredTensor
 from dgunet_jax.system.errors import UserError
 from tests.convert.torch_bytes import (
     FLOATS,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dgunet_jax.convert import torch_pickle
-from dgunet_jax.convert.stored import BadCheckpoint, InlineArray, Opaque
+from dgunet_jax.convert.storage import BadCheckpoint, InlineArray, Opaque
 from tests.convert.torch_bytes import (
     FLOATS,
     VECTOR,

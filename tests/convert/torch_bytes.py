@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dgunet_jax.convert.stored import Storage, StoredTensor
-from dgunet_jax.convert.torch_files import read_torch
+from dgunet_jax.convert.storage import Storage, StoredTensor
+from dgunet_jax.convert.torch_file import read_torch
 from dgunet_jax.convert.torch_pickle import kind
 from dgunet_jax.system.errors import UserError
 

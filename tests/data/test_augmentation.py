@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dgunet_jax.data.augmentation import (
+from dgunet_jax.data.transforms import (
     DIHEDRAL,
     change_saturation,
     cut,

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from dgunet_jax.data import checking
-from dgunet_jax.data.decoding import Decoder
 from dgunet_jax.data.pipeline import training_batches
-from dgunet_jax.data.sources import open_source
+from dgunet_jax.data.sources import Decoder, open_source
 from dgunet_jax.system.errors import UserError
 from tests.data.arrays import NOISY, PAIRED, assert_same, save, take
 

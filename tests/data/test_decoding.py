@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dgunet_jax.data import decoding
-from dgunet_jax.data.decoding import Decoder, quarter_of_memory
+from dgunet_jax.data import sources
+from dgunet_jax.data.sources import Decoder, quarter_of_memory
 from dgunet_jax.images.reading import read_rgb
 from dgunet_jax.system import memory
 from dgunet_jax.system.errors import UserError
@@ -75,7 +75,7 @@ def test_threads_get_the_same_pictures(paths: list[Path], monkeypatch: pytest.Mo
         together.wait()
         return read_rgb(path)
 
-    monkeypatch.setattr(decoding, "read_rgb", slowly)
+    monkeypatch.setattr(sources, "read_rgb", slowly)
     decoder = Decoder(BYTES)
     jpeg = paths[-1]  # of which no rows can be decoded, so all four decode it whole
     with ThreadPoolExecutor(4) as pool:

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from dgunet_jax.data.epochs import epoch_of_step, samples_per_epoch
+from dgunet_jax.data.pipeline import epoch_of_step, samples_per_epoch
 from tests.data.arrays import PAIRED
 
 

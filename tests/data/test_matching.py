@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dgunet_jax.data.matching import match_folders
+from dgunet_jax.data.pairs import match_folders
 
 
 def matched(tmp_path: Path, inputs, targets):

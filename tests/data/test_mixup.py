@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from dgunet_jax.data.mixup import draw_mixup, mix
+from dgunet_jax.data.transforms import draw_mixup, mix
 
 
 def test_partners_are_a_permutation_that_reaches_everyone_equally():

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dgunet_jax.data.matching import Pattern
-from dgunet_jax.data.pairs import find_pairs, holds_pairs
+from dgunet_jax.data.pairs import Pattern, find_pairs, holds_pairs
 from dgunet_jax.system.errors import UserError
 
 FOLDERS = (

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dgunet_jax.data.augmentation import dihedral
-from dgunet_jax.data.degradations import gaussian_noise
 from dgunet_jax.data.pipeline import batch_names, training_batches
 from dgunet_jax.data.sources import open_source, photographs
+from dgunet_jax.data.transforms import dihedral, gaussian_noise
 from dgunet_jax.system.errors import UserError
 from tests.data.arrays import (
     NOISY,

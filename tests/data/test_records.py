@@ -15,8 +15,7 @@ from dgunet_jax import UserError
 from dgunet_jax.cli import main
 from dgunet_jax.data.config import DataConfig
 from dgunet_jax.data.pipeline import training_batches
-from dgunet_jax.data.record_folders import find_folder
-from dgunet_jax.data.records import RecordSource
+from dgunet_jax.data.records import RecordSource, find_folder
 from dgunet_jax.data.sources import open_source
 from tests.evaluation.disk import full_disk
 from tests.evaluation.folders import clean, degraded, pairs, save

@@ -20,12 +20,11 @@ import dgunet_jax
 from dgunet_jax import Restorer, UserError
 from dgunet_jax.cli import main
 from dgunet_jax.evaluation import restoring, scoring
-from dgunet_jax.evaluation.dnd import Submission
-from dgunet_jax.evaluation.measures import compare
 from dgunet_jax.evaluation.protocols import PROTOCOLS, SUITES
-from dgunet_jax.evaluation.restored import Restored
+from dgunet_jax.evaluation.real_noise import Submission
 from dgunet_jax.evaluation.restoring import Restoring
-from dgunet_jax.evaluation.samples import Degraded, Sample, to_float
+from dgunet_jax.evaluation.samples import Degraded, Restored, Sample, to_float
+from dgunet_jax.evaluation.scores import compare
 from dgunet_jax.evaluation.scoring import Comparison
 from dgunet_jax.images.reading import read
 from dgunet_jax.system.files import locked

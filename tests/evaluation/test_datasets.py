@@ -8,8 +8,8 @@ import pytest
 
 from dgunet_jax import UserError
 from dgunet_jax.evaluation.datasets import find
-from dgunet_jax.evaluation.measures import SMALLEST
 from dgunet_jax.evaluation.protocols import PROTOCOLS
+from dgunet_jax.evaluation.scores import SMALLEST
 from dgunet_jax.images.picture import Picture
 from dgunet_jax.images.writing import write
 from tests.evaluation.folders import SIZE, clean, degraded, pairs, save

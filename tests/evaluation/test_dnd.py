@@ -11,7 +11,7 @@ import scipy.io
 import dgunet_jax
 from dgunet_jax import Restorer, UserError
 from dgunet_jax.cli import main
-from dgunet_jax.evaluation import dnd
+from dgunet_jax.evaluation import real_noise
 from dgunet_jax.evaluation.datasets import find
 from dgunet_jax.evaluation.protocols import PROTOCOLS
 from tests.evaluation.folders import PHOTO, clean, save
@@ -148,11 +148,11 @@ def test_an_interrupted_run_goes_on(evaluate, tmp_path, monkeypatch):
         done.append(path)
         write(path, variables)
 
-    write = dnd.write_variables
-    monkeypatch.setattr(dnd, "write_variables", stopping)
+    write = real_noise.write_variables
+    monkeypatch.setattr(real_noise, "write_variables", stopping)
     assert evaluate()[0] == 130
     assert not (tmp_path / "out/bundled").exists()
-    monkeypatch.setattr(dnd, "write_variables", write)
+    monkeypatch.setattr(real_noise, "write_variables", write)
     status, _, warned = evaluate()
     assert status == 0
     assert " of 6 pictures are scored already" in warned

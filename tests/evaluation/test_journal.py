@@ -7,8 +7,8 @@ import math
 import pytest
 
 from dgunet_jax import UserError
-from dgunet_jax.evaluation.journal import Journal
-from dgunet_jax.evaluation.measures import Scores
+from dgunet_jax.evaluation.scores import Scores
+from dgunet_jax.evaluation.scoring import Journal
 from tests.evaluation.disk import full_disk
 
 IDENTITY = {"protocol": "rgb", "checkpoint_sha256": "ab", "tile": None}

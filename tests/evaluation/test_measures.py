@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from dgunet_jax import UserError
-from dgunet_jax.evaluation.measures import compare
 from dgunet_jax.evaluation.protocols import DATASETS, GENERIC, PROTOCOLS, SUITES, protocols
 from dgunet_jax.evaluation.samples import to_float
-from dgunet_jax.images.luma import luma
-from dgunet_jax.metrics.psnr import psnr
-from dgunet_jax.metrics.ssim_volume import ssim_volume
+from dgunet_jax.evaluation.scores import compare
+from dgunet_jax.images.picture import luma
+from dgunet_jax.metrics._psnr import psnr
+from dgunet_jax.metrics._ssim import ssim_volume
 from tests.evaluation.folders import clean, degraded
 from tests.metrics.degraded import recorded
 

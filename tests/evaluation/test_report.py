@@ -11,12 +11,11 @@ import pytest
 from PIL import Image
 
 from dgunet_jax.cli import main
-from dgunet_jax.evaluation.figures import error_map, figures
-from dgunet_jax.evaluation.measures import compare
 from dgunet_jax.evaluation.protocols import PROTOCOLS
-from dgunet_jax.evaluation.restored import Restored
-from dgunet_jax.evaluation.samples import Degraded, Sample, to_float
-from dgunet_jax.evaluation.showcase import extremes
+from dgunet_jax.evaluation.report import error_map, figures
+from dgunet_jax.evaluation.samples import Degraded, Restored, Sample, to_float
+from dgunet_jax.evaluation.scores import compare
+from dgunet_jax.evaluation.scoring import extremes
 from tests.evaluation.folders import clean, degraded, pairs, save
 
 COUNT = 8

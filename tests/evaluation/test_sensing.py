@@ -9,11 +9,10 @@ import pytest
 import dgunet_jax
 from dgunet_jax import Restorer
 from dgunet_jax.cli import main
-from dgunet_jax.images.luma import luma
-from dgunet_jax.images.picture import Picture
+from dgunet_jax.images.picture import Picture, luma
 from dgunet_jax.images.writing import write
-from dgunet_jax.metrics.psnr import psnr
-from dgunet_jax.metrics.ssim_uniform import ssim_uniform
+from dgunet_jax.metrics._psnr import psnr
+from dgunet_jax.metrics._ssim import ssim_uniform
 from tests.choices import make
 from tests.evaluation.folders import clean, save
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from dgunet_jax.images import luma
 from dgunet_jax.images.reading import read
 from dgunet_jax.images.writing import write
 from tests.images.encodings import PNG_KINDS, PNG_SAMPLES, chunk, deep, photograph, png
@@ -287,5 +286,5 @@ def test_what_colours_mean_is_kept(tmp_path: Path):
     write(tmp_path / "other.png", picture.with_colours(picture.colours() / 2))
     assert read(tmp_path / "other.png").colour_chunks == tuple(meaning)
     Image.open(tmp_path / "other.png").verify()
-    write(tmp_path / "grey.png", luma.grey(read(tmp_path / "other.png")))
+    write(tmp_path / "grey.png", picture.grey(read(tmp_path / "other.png")))
     assert read(tmp_path / "grey.png").colour_chunks == ()

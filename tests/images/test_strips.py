@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dgunet_jax.images.strips import side_by_side
+from dgunet_jax.images.picture import side_by_side
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -8,9 +8,8 @@ import pytest
 import skimage.data
 from skimage.metrics import structural_similarity
 
-from dgunet_jax.metrics.aligned_scores import aligned_scores
-from dgunet_jax.metrics.alignment import Aligned, align
-from dgunet_jax.metrics.psnr import psnr
+from dgunet_jax.metrics._alignment import Aligned, align, aligned_scores
+from dgunet_jax.metrics._psnr import psnr
 from dgunet_jax.system.errors import UserError
 from tests.metrics.degraded import recorded, small_pair
 
@@ -100,7 +99,7 @@ def test_nothing_in_common_is_no_score(monkeypatch: pytest.MonkeyPatch):
     mask = np.zeros((37, 31), bool)
     mask[:5] = True
     apart = Aligned(np.zeros((37, 31, 3)), np.zeros((37, 31, 3)), mask)
-    monkeypatch.setattr("dgunet_jax.metrics.aligned_scores.align", lambda image, target: apart)
+    monkeypatch.setattr("dgunet_jax.metrics._alignment.align", lambda image, target: apart)
     with pytest.raises(UserError, match="nothing in common"):
         aligned_scores(*small_pair())
 

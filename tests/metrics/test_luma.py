@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from dgunet_jax.images.luma import luma
-from dgunet_jax.metrics.luma import studio_luma
-from dgunet_jax.metrics.psnr import psnr
+from dgunet_jax.images.picture import luma
+from dgunet_jax.metrics._psnr import psnr, studio_luma
 from dgunet_jax.system.errors import UserError
 from tests.metrics.degraded import recorded, small_pair
 

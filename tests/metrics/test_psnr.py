@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
-from dgunet_jax.metrics.psnr import psnr, psnr_jax
+from dgunet_jax.metrics._psnr import psnr, psnr_jax
 from dgunet_jax.system.errors import UserError
 
 

@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from dgunet_jax.images.luma import luma
-from dgunet_jax.metrics.luma import studio_luma
-from dgunet_jax.metrics.ssim_uniform import ssim_uniform
-from dgunet_jax.metrics.ssim_volume import ssim_volume
-from dgunet_jax.metrics.ssim_wang import ssim_wang
+from dgunet_jax.images.picture import luma
+from dgunet_jax.metrics._psnr import studio_luma
+from dgunet_jax.metrics._ssim import ssim_uniform, ssim_volume, ssim_wang
 from dgunet_jax.system.errors import UserError
 from tests.metrics.degraded import recorded, small_pair
 

@@ -10,7 +10,7 @@ import pytest
 
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig, variant
 from dgunet_jax.models.network import DGUNet, abstract_params, flatten
-from dgunet_jax.operators.known import Identity
+from dgunet_jax.operators.library import Identity
 from dgunet_jax.system.errors import UserError
 from tests.choices import PLUS, SENSING
 from tests.quick import compiler_options

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dgunet_jax.models.recomputation import recomputed
+from dgunet_jax.models.convolution import recomputed
 
 
 def function(x, weights):

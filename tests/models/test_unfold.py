@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dgunet_jax import Restorer, UserError
+from dgunet_jax.models.layers import Memory
 from dgunet_jax.models.network import DGUNet
-from dgunet_jax.models.proximal import Memory
 from dgunet_jax.models.unfold import Trace, Unfolded, UnfoldedStage, trace, unfold
 from tests.choices import Smear, estimates, images, make, run
 from tests.quick import compiler_options

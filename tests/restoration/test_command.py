@@ -341,7 +341,7 @@ def test_a_missing_checkpoint_is_named(restore):
 )
 def test_restore_says_in_its_files_that_the_stages_are_assumed(restore, tmp_path, ending, form):
     from dgunet_jax.convert.pytorch import to_pytorch
-    from dgunet_jax.convert.torch_files import write_torch
+    from dgunet_jax.convert.torch_file import write_torch
 
     write_torch(tmp_path / "official.pth", to_pytorch(*network()))
     Image.fromarray(CAT).save("cat.png")

@@ -9,10 +9,10 @@ from skimage import data
 
 from dgunet_jax import Restorer
 from dgunet_jax.images import reading
-from dgunet_jax.restoration import files
-from dgunet_jax.restoration.files import ahead, restore_files, sort_out, turns
+from dgunet_jax.restoration import pipeline
 from dgunet_jax.restoration.inputs import Found, Input, place
-from dgunet_jax.restoration.planner import Planner
+from dgunet_jax.restoration.pipeline import ahead, restore_files, sort_out, turns
+from dgunet_jax.restoration.plan import Planner
 from tests.small import network
 
 CAT = data.chelsea()[100:137, 100:131]
@@ -58,7 +58,7 @@ def test_no_header_is_read_twice_and_no_picture_planned_twice(monkeypatch: pytes
         return unwatched(self, size, *more, **named)
 
     unwatched = Planner.plan
-    monkeypatch.setattr(files, "read_header", read_header)
+    monkeypatch.setattr(pipeline, "read_header", read_header)
     monkeypatch.setattr(Planner, "plan", plan)
     found = [saved("a.png"), saved("b.png"), saved("c.png", orientation=8)]
     jobs = place(sort_out(found)[0], Path("out"))

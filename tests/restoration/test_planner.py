@@ -11,10 +11,20 @@ import pytest
 
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet, abstract_params
-from dgunet_jax.restoration.memory import free_memory, held_per_pixel
-from dgunet_jax.restoration.plan import choose_bucket, choose_buckets, holds, pixels
-from dgunet_jax.restoration.planner import MOST_BUCKETS, Planner, TooLarge
-from dgunet_jax.restoration.tiles import Box, cover, weights
+from dgunet_jax.restoration.plan import (
+    MOST_BUCKETS,
+    Box,
+    Planner,
+    TooLarge,
+    choose_bucket,
+    choose_buckets,
+    cover,
+    free_memory,
+    held_per_pixel,
+    holds,
+    pixels,
+    weights,
+)
 from dgunet_jax.system.errors import UserError
 from tests.choices import CHOICES
 from tests.quick import compiler_options

@@ -8,8 +8,8 @@ from jax.sharding import AxisType
 from skimage import data
 
 from dgunet_jax import Restorer, UserError, restore
-from dgunet_jax.data.augmentation import dihedral, undo_dihedral
-from dgunet_jax.restoration.planner import Schedule, TooLarge
+from dgunet_jax.data.transforms import dihedral, undo_dihedral
+from dgunet_jax.restoration.plan import Schedule, TooLarge
 from dgunet_jax.restoration.running import apply
 from tests import choices
 from tests.restoration.alone import Alone, pad

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 from dgunet_jax import Restorer, UserError, unfold
-from dgunet_jax.analysis.adjointness import adjointness
-from dgunet_jax.analysis.gradients import gradient_quality
-from dgunet_jax.analysis.steps import step
+from dgunet_jax.analysis.operators import adjointness, gradient_quality, step
 from dgunet_jax.restoration import running
 from dgunet_jax.system.compilation import highest
 from dgunet_jax.training.step import make_mesh, make_optimizer, make_train_step, state_of

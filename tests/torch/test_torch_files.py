@@ -19,9 +19,9 @@ import pytest
 import torch
 
 from dgunet_jax.checkpoints import load
-from dgunet_jax.convert import state_dicts
+from dgunet_jax.convert import state_dict
 from dgunet_jax.convert.pytorch import to_pytorch
-from dgunet_jax.convert.torch_files import read_torch, write_torch
+from dgunet_jax.convert.torch_file import read_torch, write_torch
 from dgunet_jax.system.errors import UserError
 from tests.convert.torch_bytes import arrays
 from tests.small import network
@@ -131,7 +131,7 @@ def test_weights_are_found_in_whatever_is_saved(tmp_path: Path, name: str, new: 
     state = {key: torch.arange(3.0) + n for n, key in enumerate(NAMES)}
     torch.save(SAVED[name](state), tmp_path / "x.pth", _use_new_zipfile_serialization=new)
     saved = read_torch(tmp_path / "x.pth")
-    found, notes = state_dicts.choose(saved.root, None, operator.is_)
+    found, notes = state_dict.choose(saved.root, None, operator.is_)
     assert notes == []
     read = saved.arrays(found.tensors)
     assert set(read) == set(state)
@@ -181,7 +181,7 @@ def test_a_whole_module_has_the_weights_of_its_state_dict(tmp_path: Path, new: b
     saved = {"model": torch.nn.DataParallel(module)}
     torch.save(saved, tmp_path / "x.pth", _use_new_zipfile_serialization=new)
     read = read_torch(tmp_path / "x.pth")
-    found, _ = state_dicts.choose(read.root, None, operator.is_)
+    found, _ = state_dict.choose(read.root, None, operator.is_)
     assert_same(read.arrays(found.tensors), module.state_dict())
 
 

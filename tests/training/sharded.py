@@ -14,7 +14,7 @@ from jax.sharding import AxisType
 
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.training.config import OptimizerConfig
-from dgunet_jax.training.dry_run import collectives
+from dgunet_jax.training.cost import collectives
 from dgunet_jax.training.step import make_optimizer, make_train_step, state_of
 from tests.quick import compiler_options
 from tests.small import network

@@ -8,12 +8,13 @@ import pytest
 
 from dgunet_jax import DGUNetConfig, UserError
 from dgunet_jax.data.config import DataConfig
-from dgunet_jax.training.arguments import look_at, unset
 from dgunet_jax.training.config import (
     OptimizerConfig,
     TrainConfig,
     from_config_dict,
+    look_at,
     to_config_dict,
+    unset,
 )
 
 

@@ -3,8 +3,8 @@ import pytest
 
 from dgunet_jax.training.config import GuardConfig
 from dgunet_jax.training.guard import DeadRun, check
+from dgunet_jax.training.log import Recorder
 from dgunet_jax.training.step import Metrics
-from dgunet_jax.training.watch import Recorder
 
 GUARD = GuardConfig(most_skipped=3, most_collapsed=200)
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from dgunet_jax import UserError
-from dgunet_jax.training import provenance
+from dgunet_jax.system import provenance
 from tests.training.settings import settings
 
 

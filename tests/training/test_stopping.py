@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from dgunet_jax.training.stopping import stop_signals
+from dgunet_jax.training.guard import stop_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

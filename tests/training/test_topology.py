@@ -15,7 +15,7 @@ from jax.sharding import AxisType, Mesh
 
 from benchmarks.topology import compile_apart, main
 from dgunet_jax.system.errors import UserError
-from dgunet_jax.training import dry_run, topology
+from dgunet_jax.training import cost
 from tests.training.settings import settings
 
 DRY_RUN = ["dgunet_jax.main", "--config=tests/training/toy.py", "--mode=dry_run"]
@@ -25,7 +25,7 @@ TABLE = ["benchmarks.topology", "--variants=derain"]
 # On four virtual devices of the CPU; the number is fixed when JAX starts.
 SOME_DEVICES = """
 import dataclasses, json, jax
-from dgunet_jax.training.dry_run import trace_forward, trace_step
+from dgunet_jax.training.cost import trace_forward, trace_step
 from tests.quick import compiler_options
 from tests.training.settings import settings
 from tests.training.test_topology import SMALL
@@ -111,7 +111,7 @@ def test_what_libtpu_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(topologies, "get_topology_desc", refuse)
     with pytest.raises(UserError) as caught:
-        topology.tpu_devices("cube")
+        cost.tpu_devices("cube")
     assert str(caught.value) == "--topology cube: INVALID_ARGUMENT: cube matches nothing"
 
 
@@ -121,7 +121,7 @@ def test_a_chip_must_be_one_device(monkeypatch: pytest.MonkeyPatch):
         topologies, "get_topology_desc", lambda *_: topologies.TopologyDescription(found)
     )
     with pytest.raises(UserError, match="v4:2x2x1: has several devices on a chip"):
-        topology.tpu_devices("v4:2x2x1")
+        cost.tpu_devices("v4:2x2x1")
 
 
 def test_the_kernels_are_those_of_the_devices_that_are_compiled_for(monkeypatch):
@@ -133,13 +133,13 @@ def test_the_kernels_are_those_of_the_devices_that_are_compiled_for(monkeypatch)
         )
         for kernels in ("auto", "plain")
     )
-    step = dry_run.trace_step(plain).gflop
-    forward = dry_run.trace_forward(plain.model, None, 8).gflop
-    assert dry_run.trace_forward(here.model, None, 8).gflop > forward
+    step = cost.trace_step(plain).gflop
+    forward = cost.trace_forward(plain.model, None, 8).gflop
+    assert cost.trace_forward(here.model, None, 8).gflop > forward
     mesh = Mesh(np.array([Device()]), ("data",), axis_types=(AxisType.Auto,))
-    monkeypatch.setattr(dry_run, "make_mesh", lambda devices: mesh)
-    assert dry_run.trace_step(here, [Device()]).gflop == step
-    assert dry_run.trace_forward(here.model, [Device()], 8).gflop == forward
+    monkeypatch.setattr(cost, "make_mesh", lambda devices: mesh)
+    assert cost.trace_step(here, [Device()]).gflop == step
+    assert cost.trace_forward(here.model, [Device()], 8).gflop == forward
 
 
 def test_programs_are_compiled_for_the_given_devices_alone():
@@ -159,9 +159,9 @@ def test_programs_are_compiled_for_the_given_devices_alone():
 
 
 def test_the_lines_tell_kind_and_memory_of_a_chip():
-    among = [dry_run.Collective("all-reduce", 14_500_000, False)]
-    cost = dry_run.Cost(8, "TPU v5 lite", 3_633_112, 26_266.2, 2_134_400_000, among, 61.2)
-    assert cost.lines() == [
+    among = [cost.Collective("all-reduce", 14_500_000, False)]
+    told = cost.Cost(8, "TPU v5 lite", 3_633_112, 26_266.2, 2_134_400_000, among, 61.2)
+    assert told.lines() == [
         "devices: 8 (TPU v5 lite)",
         "parameters: 3,633,112",
         "work of a step: 26,266 GFLOP",
@@ -186,7 +186,7 @@ ENTRY %main.1_spmd (p.1: f32[3,3,8,4]) -> f32[3,3,8,4] {
 }
 """
     size = 4 * (1 + 3 * 3 * 8 * 4) + 2 * 64
-    assert dry_run.collectives(text) == [dry_run.Collective("all-reduce", size, False)]
+    assert cost.collectives(text) == [cost.Collective("all-reduce", size, False)]
 
 
 def test_a_program_that_needs_too_much_memory_is_one_line():
@@ -197,7 +197,7 @@ def test_a_program_that_needs_too_much_memory_is_one_line():
         def compile(self, compiler_options):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 24.02G of\n15.75G")
 
-    traced = dry_run.Traced(Program(), 8, "TPU v5 lite", 1, 1.0)
+    traced = cost.Traced(Program(), 8, "TPU v5 lite", 1, 1.0)
     with pytest.raises(UserError) as caught:
         traced.compile()
     assert str(caught.value) == (

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from dgunet_jax import UserError
-from dgunet_jax.data import decoding
-from dgunet_jax.data.augmentation import unit_range
+from dgunet_jax.data import sources
 from dgunet_jax.data.pipeline import HeldOut
-from dgunet_jax.metrics.psnr import psnr
+from dgunet_jax.data.transforms import unit_range
+from dgunet_jax.metrics._psnr import psnr
 from dgunet_jax.restoration.restorer import Restorer
 from dgunet_jax.training import hosts, loop, preparing, validation
 from tests.data.arrays import NOISY, PAIRED, Arrays
@@ -120,4 +120,4 @@ def test_processes_of_a_machine_share_its_memory_for_pictures(tmp_path, monkeypa
         config = settings(data={"cache_bytes": given})
         preparing.Prepared.of(config, tmp_path, processes_here=4).held_out.close()
     # The held-out pictures keep no second copy.
-    assert room == [decoding.quarter_of_memory() // 4, 0, 5, 0]
+    assert room == [sources.quarter_of_memory() // 4, 0, 5, 0]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dgunet_jax import UserError
-from dgunet_jax.training import watch
-from dgunet_jax.training.watch import Progress, Recorder, Throughput
+from dgunet_jax.training import log
+from dgunet_jax.training.log import Progress, Recorder, Throughput
 from tests.evaluation.disk import full_disk
 from tests.training.test_guard import metrics
 
@@ -106,7 +106,7 @@ def test_throughput_counts_what_it_waits_for_and_leaves_out_the_rest(monkeypatch
             now[0] += 1.0  # to prepare a batch
             yield "batch"
 
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(log.time, "monotonic", lambda: now[0])
     throughput, source = Throughput(images=12), batches()
     throughput.gflop = 6000.0
     assert throughput.next(source) == "batch"

@@ -1,0 +1,369 @@
+"""Reading, restoring and writing at the same time."""
+
+import collections
+import dataclasses
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from dgunet_jax.images.picture import Picture, grey, side_by_side
+from dgunet_jax.images.reading import Header, read, read_header
+from dgunet_jax.images.recognising import must_be_read
+from dgunet_jax.images.stored import FORMATS
+from dgunet_jax.images.writing import check_writable, write
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.restoration.inputs import Found, Input, Job, find
+from dgunet_jax.restoration.plan import Schedule, Sized, held_per_pixel, pixels
+from dgunet_jax.restoration.restorer import Restorer
+from dgunet_jax.system.errors import UserError, counted, printable
+from dgunet_jax.system.terminal import of_the_system, say, show
+
+
+class Progress:
+    """Counts pictures, and estimates the time left from how much of the work is done.
+
+    Args:
+      count: how many pictures there are.
+      work: how much there is to do in all, in any unit.
+    """
+
+    def __init__(self, count: int, work: float):
+        self._count, self._work = count, work
+        self._done, self._worked = 0, 0.0
+        self._start = time.monotonic()
+        self._bar = None
+        if sys.stderr is not None and sys.stderr.isatty():  # None where it is closed
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.fields[done]}/{task.fields[count]}"),
+                BarColumn(),
+                TimeRemainingColumn(),
+                # File names are not markup.
+                TextColumn("{task.description}", markup=False),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task("", total=work, done=0, count=count)
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """Prints a line."""
+        if self._bar is not None:
+            self._bar.console.print(printable(line), markup=False, highlight=False)
+        else:
+            say(line)
+
+    def advance(self, line: str, work: float) -> None:
+        """One more picture is done."""
+        self._done += 1
+        self._worked += work
+        if self._bar is not None:
+            self._bar.update(self._task, advance=work, done=self._done, description=printable(line))
+            return
+        elapsed = time.monotonic() - self._start
+        left = elapsed * (self._work - self._worked) / self._worked if self._worked else 0.0
+        show(f"{printable(line)} ({self._done}/{self._count}, {clock(left)} left)")
+
+
+def clock(seconds: float) -> str:
+    """3:07 or 1:02:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+_THREADS = 2
+_AHEAD = 4  # pictures that are decoded, or wait to be written, while others are restored
+_GAP = 8  # white pixels between pictures side by side
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a number of pictures.
+
+    Attributes:
+      restored: how many were restored and written.
+      failures: one line for each that was not.
+      shapes: compiled shapes used.
+      waste: pixels computed for nothing, as a fraction of the pictures'.
+      seconds: from the first picture to the last.
+    """
+
+    restored: int
+    failures: list[str]
+    shapes: int
+    waste: float
+    seconds: float
+
+    def summary(self) -> str:
+        line = f"restored {counted(self.restored, 'picture')} in {clock(self.seconds)}"
+        if self.restored:
+            shapes = counted(self.shapes, "compiled shape")
+            line += f" ({shapes}, padding {self.waste:.0%} of the pixels)"
+        return f"{line}; {len(self.failures)} failed" if self.failures else line
+
+
+def sort_out(found: Sequence[Found]) -> tuple[list[Input], list[str], list[str]]:
+    """Sorts out what cannot be restored, without decoding.
+
+    Returns:
+      The pictures; one line for each that cannot be read and is a picture, by its content or its
+      name, or was named, and one if nothing could be read at all; and the files that were found in
+      a folder and are not pictures.
+    """
+    good, failures, others = [], [], []
+    for each, header in ahead(_header, found):
+        if isinstance(header, Header):
+            good.append(Input(each.path, each.place, (header.height, header.width)))
+        elif each.meant or must_be_read(each.path, header):
+            failures.append(str(header))
+        else:
+            others.append(str(each.path))
+    if others and not good and not failures:
+        failures.append(f"none of the files found is a picture ({', '.join(FORMATS)} are read)")
+    return good, failures, others
+
+
+def restore_files(restorer: Restorer, jobs: Sequence[Job], remark: str | None = None) -> Outcome:
+    """Restores every picture and writes it; what fails is told, and the rest is done.
+
+    A model of one channel gets the luma, and grey pictures are written.
+
+    Each file appears under its name only when it is complete. Grey pictures go through a colour
+    model as three equal channels and come back as their mean; depth, alpha channel, colour profile
+    and EXIF data are kept. A `remark` on how the pictures were made goes into the files.
+    """
+    channels, number = restorer.planner.config.channels, restorer.planner.config.num_stages
+    stages = any(job.stages is not None for job in jobs)
+    compare = any(job.compared is not None for job in jobs)
+    held = held_per_pixel(number if stages else 1, number + 1 if stages else 1 + compare)
+    schedule = restorer.schedule((job.size for job in jobs), held)
+    order, too_large = schedule.arrange(jobs)
+    failures = [f"{job.path}: {why}" for job, why in too_large]
+    read_pictures: dict[Job, Picture] = {}
+    start, restored = time.monotonic(), 0
+
+    with Progress(len(order), sum(pixels(job.size) for job in order)) as progress:
+
+        def images(turn: list[Job]) -> Iterator[tuple[Job, NDArray[np.float32]]]:
+            for job, picture in ahead(_read, turn):
+                if isinstance(picture, Picture):
+                    if channels == 1:
+                        picture = grey(picture)
+                    read_pictures[job] = dataclasses.replace(picture, remark=remark)
+                    yield job, picture.colours()[..., :channels]
+                else:
+                    failures.append(str(picture))
+                    progress.advance(f"failed {job.path}", pixels(job.size))
+
+        def results(turn: list[Job]) -> Iterator[tuple[Job, Picture, NDArray[np.float32]]]:
+            for job, estimates in restorer.each(images(turn), schedule, stages, progress.say):
+                yield job, read_pictures.pop(job), estimates
+
+        def written(turn: list[Job]) -> Iterator[tuple[Job, UserError | None]]:
+            for (job, _, _), error in ahead(_write, results(turn)):
+                yield job, error
+
+        for job, error in chain.from_iterable(map(written, turns(restorer, schedule, order))):
+            if isinstance(error, UserError):
+                failures.append(str(error))
+                progress.advance(f"failed {job.path}", pixels(job.size))
+            else:
+                restored += 1
+                progress.advance(f"wrote {job.restored}", pixels(job.size))
+    seconds = time.monotonic() - start
+    return Outcome(restored, failures, len(schedule.buckets), schedule.waste, seconds)
+
+
+def turns(restorer: Restorer, schedule: Schedule, items: Iterable[Sized]) -> Iterator[list[Sized]]:
+    """Yield pictures in turns, so that those that are in memory together fit into it.
+
+    A picture is in memory from when it is read, ahead of time, until it is written. A turn ends
+    when all of its pictures have been. Pictures that are small beside the memory have one turn.
+
+    Args:
+      schedule: has plans for all of them.
+      items: as `Schedule.arrange` orders them.
+    """
+    turn: list[Sized] = []
+    held, room, most = 0, math.inf, 0
+    for item in items:
+        plan = schedule.plans[item.size]
+        batch = schedule.buckets[plan.bucket]
+        planner = restorer.planner
+        computed = batch * planner.at_once(plan.bucket, batch, plan.held)
+        held = max(held, plan.held)
+        room = min(room, planner.room(plan.bucket, batch, plan.held))
+        most = max(most, 2 * (_AHEAD + 2) + 2 * computed)
+        if turn and held * min(len(turn) + 1, most) > room:
+            yield turn
+            turn = []
+            held, room = plan.held, planner.room(plan.bucket, batch, plan.held)
+        turn.append(item)
+    if turn:
+        yield turn
+
+
+def ahead(
+    function: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[tuple[Item, Result | UserError]]:
+    """`function` of every item, some ahead of time in other threads, in order.
+
+    A UserError becomes its result, and so does what the system refuses, as a full disk.
+    """
+    waiting: collections.deque[tuple[Item, Future[Result]]] = collections.deque()
+
+    def result(future: Future[Result]) -> Result | UserError:
+        try:
+            return future.result()
+        except UserError as error:
+            return error
+        except OSError as error:
+            if error.errno is None:  # not the system's, but a library's
+                raise
+            return UserError(of_the_system(error))
+
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(function, item)))
+            while waiting and (len(waiting) > _AHEAD or waiting[0][1].done()):
+                item, future = waiting.popleft()
+                yield item, result(future)
+        while waiting:
+            item, future = waiting.popleft()
+            yield item, result(future)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _header(found: Found) -> Header:
+    return read_header(found.path)
+
+
+def _read(job: Job) -> Picture:
+    picture = read(job.path)
+    try:  # now, rather than when the work is done
+        check_writable(job.restored.suffix, picture)
+    except UserError as error:
+        raise UserError(f"{job.path}: {error}; choose another format") from error
+    return picture
+
+
+def _write(result: tuple[Job, Picture, NDArray[np.float32]]) -> None:
+    """Writes what is asked for; (K, H, W, C) estimates, or (1, H, W, C) with only the last."""
+    job, picture, estimates = result
+    estimates = np.broadcast_to(estimates, (*estimates.shape[:3], 3))
+    try:
+        if job.compared is not None:
+            write(job.compared, _strip(picture, estimates[-1:]))
+        if job.stages is not None:
+            write(job.stages, _strip(picture, estimates))
+        # The last, so that a picture that exists has everything else too.
+        write(job.restored, picture.with_colours(estimates[-1]))
+    except UserError as error:
+        message = str(error)
+        raise UserError(
+            message
+            if message.startswith(tuple(map(str, job.targets)))
+            else f"{job.path}: {message}"
+        ) from error
+
+
+def _strip(picture: Picture, estimates: Iterable[NDArray[np.float32]]) -> Picture:
+    """The picture as it was, then estimates; opaque."""
+    images = [picture, *map(picture.with_colours, estimates)]
+    strip = side_by_side((image.pixels for image in images), _GAP)
+    return dataclasses.replace(picture, pixels=strip, alpha=None, exif=None)
+
+
+Image = NDArray[Any] | jax.Array
+Restored = NDArray[np.float32]
+PathLike = str | os.PathLike[str]
+
+
+@overload
+def restore(model: DGUNet, variables: Mapping[str, Any], images: Image) -> Restored: ...
+@overload
+def restore(
+    model: DGUNet, variables: Mapping[str, Any], images: PathLike
+) -> Restored | dict[Path, Restored]: ...
+@overload
+def restore(
+    model: DGUNet, variables: Mapping[str, Any], images: Sequence[Image | PathLike]
+) -> list[Restored]: ...
+def restore(model, variables, images):
+    """Restores an image, a picture file, a list of them or a folder, with few compilations.
+
+    Tiles, several devices, the self-ensemble and many calls with the same weights: see `Restorer`.
+    Files of every kind into files: the command `dgunet restore`.
+
+    Args:
+      images: an array (H, W, C), floating point, values in [0, 1]; the path of a picture, read as
+        RGB; a list of arrays and such paths; or a folder: the pictures in it and in its folders.
+
+    Returns:
+      For an array or a picture (H, W, C), float32, not clamped. For a list a list of them. For a
+      folder a dict from the paths of its pictures, in the order of their names.
+
+    Raises:
+      UserError: an array of another shape or dtype, with values that are not finite or cannot be
+        those of an image in [0, 1]; a file that cannot be read; a picture that does
+        not fit into memory.
+    """
+    restorer = Restorer(model, variables)
+    if isinstance(images, list | tuple):
+        return _restore_all(restorer, [_pixels(image) for image in images])
+    if isinstance(images, str | os.PathLike) and Path(images).is_dir():
+        found, failures = find([images], output=None)
+        pictures, unreadable, _ = sort_out(found)
+        if failures + unreadable:
+            raise UserError((failures + unreadable)[0])
+        # Told before anything is decoded.
+        for each, why in restorer.schedule(p.size for p in pictures).arrange(pictures)[1]:
+            raise UserError(f"{each.path}: {why}")
+        paths = [each.path for each in pictures]
+        restored = _restore_all(restorer, [_pixels(path) for path in paths])
+        return dict(zip(paths, restored, strict=True))
+    return restorer(_pixels(images))
+
+
+def _pixels(image: Any) -> NDArray[np.floating]:
+    return read(image).colours() if isinstance(image, str | os.PathLike) else np.asarray(image)
+
+
+def _restore_all(restorer: Restorer, images: list[NDArray[np.floating]]) -> list[Restored]:
+    for image in images:
+        restorer.check(image)
+        restorer.warn_of_range(image)
+    schedule = restorer.schedule(image.shape[:2] for image in images)
+    restored = dict(restorer.each(enumerate(images), schedule))
+    return [restored[i][0] for i in range(len(images))]
