@@ -3,6 +3,8 @@
 import html
 from collections.abc import Iterable
 
+import jinja2
+
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem;
        color: #1c1c1c; background: #fff; }
@@ -33,3 +35,23 @@ def html_page(title: str, parts: Iterable[str], style: str = "", script: str = "
         + (f"\n<script>{script}</script>" if script else "")
         + "\n</body></html>\n"
     )
+
+
+def render(template: str, **values: object) -> str:
+    """Return a page from `dgunet_jax/templates`; values are escaped.
+
+    Args:
+      template: name of the file, such as "analysis.html", which extends "base.html".
+      values: what it shows; `title` among them.
+
+    Raises:
+      jinja2.UndefinedError: the template uses a value that is not given.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("dgunet_jax"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(values)
