@@ -14,7 +14,7 @@ REQUIREMENTS := setup.cfg constraints.txt
 .DEFAULT_GOAL := help
 # Two installations at once would spoil the environment.
 .NOTPARALLEL:
-.PHONY: help quickstart test test-torch test-latest fuzz chaos lint bench clean
+.PHONY: help quickstart test test-torch test-latest fuzz chaos lint docs bench clean
 
 help:
 	@echo "make quickstart   train and restore in a few minutes on a CPU (WORKDIR=$(WORKDIR))"
@@ -24,6 +24,7 @@ help:
 	@echo "make fuzz         restore a thousand damaged and exotic files (FUZZ_ARGS=$(FUZZ_ARGS))"
 	@echo "make chaos        kill the quickstart at random and compare its end (CHAOS_ARGS=$(CHAOS_ARGS))"
 	@echo "make lint         check style, format and types"
+	@echo "make docs         build the reference of the public names in build/api"
 	@echo "make bench        run the benchmarks"
 	@echo "make clean        remove the environment, the caches and the built packages (runs/ stays)"
 	@echo "Set PYTHON=python3.x to choose the interpreter the environment is made with."
@@ -54,6 +55,10 @@ lint: $(VENV)/.installed-dev $(VENV)/.installed-torch
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
+
+# The reference of the public names, from their docstrings.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python docs/build_api.py build/api
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.run

@@ -72,9 +72,9 @@ class _Watched:
     def __len__(self) -> int:
         return len(self._source)
 
-    def read(self, index: int, rows: int | None = None) -> tuple[NDArray[np.uint8], ...]:
+    def read(self, index: int) -> tuple[NDArray[np.uint8], ...]:
         begin = time.process_time()
-        images = self._source.read(index, rows)
+        images = self._source.read(index)
         self.seconds += time.process_time() - begin
         return images
 

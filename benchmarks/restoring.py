@@ -28,9 +28,9 @@ from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.restoration.inputs import find, place
 from dgunet_jax.restoration.pipeline import restore_files, sort_out
-from dgunet_jax.restoration.plan import pad_to_multiple
 from dgunet_jax.restoration.restorer import Restorer
 from dgunet_jax.restoration.running import apply
+from dgunet_jax.restoration.shapes import pad_to_multiple
 
 SMALL = DGUNetConfig(width=16, growth=8, last_growth=8, num_stages=5)
 SIDES = (100, 300)  # pixels, of the pictures

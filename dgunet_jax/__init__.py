@@ -6,9 +6,10 @@ Names are imported when they are first used.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dgunet_jax._version import __version__
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from dgunet_jax import analysis, images, metrics, operators
     from dgunet_jax.checkpoints import load, save
     from dgunet_jax.convert.pytorch import from_pytorch, to_pytorch
     from dgunet_jax.models.config import VARIANTS, DGUNetConfig, variant
@@ -37,6 +38,8 @@ _HOMES = {
     "variant": "dgunet_jax.models.config",
 }
 
+_PACKAGES = ("analysis", "images", "metrics", "operators")
+
 __all__ = [
     "VARIANTS",
     "DGUNet",
@@ -45,9 +48,13 @@ __all__ = [
     "Restorer",
     "UserError",
     "__version__",
+    "analysis",
     "from_pytorch",
     "gradient_step",
+    "images",
     "load",
+    "metrics",
+    "operators",
     "restore",
     "save",
     "to_pytorch",
@@ -58,6 +65,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

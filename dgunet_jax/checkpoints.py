@@ -16,20 +16,22 @@ import secrets
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dgunet_jax.convert import pytorch, safetensors_file, torch_file
-from dgunet_jax.convert.table import mismatches, named, wrong
-from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.models.network import DGUNet, flatten, unflatten
+from dgunet_jax.convert import safetensors_file
+from dgunet_jax.models.config import DGUNetConfig, config_from_json, config_to_json, told_otherwise
+from dgunet_jax.models.network import DGUNet, flatten, mismatches, shapes_of, unflatten, wrong
 from dgunet_jax.system import terminal
-from dgunet_jax.system.errors import UserError, listed, one_line, reason
+from dgunet_jax.system.errors import UserError, listed, named, one_line, reason
+
+if TYPE_CHECKING:
+    from dgunet_jax.convert import torch_file
 
 PathLike = Path | str
 Params = dict[str, Any]
@@ -38,7 +40,6 @@ RUN_FOLDER = "checkpoints"
 _TORCH_SUFFIXES = (".pth", ".pt", ".pkl")
 _SAFETENSORS = ".safetensors"
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
-_EXECUTION = ("unroll", "remat", "kernels")
 _SIGNS_OF_DAMAGE = (
     "data_loss",
     "out_of_range",
@@ -123,13 +124,17 @@ def read_aloud(
 
 def _read(path: Path, num_stages: int | None, weights: str | None) -> Checkpoint:
     path.stat()
-    if torch_file.unpacked(path) is not None:
-        return _official(path, torch_file.read_torch(path), num_stages, weights)
     if path.is_dir():
+        from dgunet_jax.convert import torch_file
+
+        if torch_file.unpacked(path) is not None:
+            return _official(path, torch_file.read_torch(path), num_stages, weights)
         config, params = read_directory(path)
     else:
         kind = _kind(path)
         if kind == "torch":
+            from dgunet_jax.convert import torch_file
+
             return _official(path, torch_file.read_torch(path), num_stages, weights)
         arrays, metadata = safetensors_file.read_safetensors(path)
         if "config" not in metadata:
@@ -142,7 +147,7 @@ def _read(path: Path, num_stages: int | None, weights: str | None) -> Checkpoint
     if num_stages is not None and num_stages != config.num_stages:
         if not config.share_middle or (config.num_stages == 2 and num_stages > 2):
             raise UserError(f"has {config.num_stages} stages; it cannot be read with {num_stages}")
-        notes = (f"{path}: {pytorch.told_otherwise(config.num_stages, num_stages)}",)
+        notes = (f"{path}: {told_otherwise(config.num_stages, num_stages)}",)
         config = dataclasses.replace(config, num_stages=num_stages)
         if num_stages == 2:
             params = {name: part for name, part in params.items() if name != "middle"}
@@ -180,6 +185,8 @@ def _official(
     num_stages: int | None,
     weights: str | None,
 ) -> Checkpoint:
+    from dgunet_jax.convert import pytorch, torch_file
+
     if isinstance(saved, torch_file.Saved):
         found = pytorch.read_official(saved.root, num_stages, weights, saved.arrays)
     else:
@@ -211,6 +218,8 @@ def save(path: PathLike, model: DGUNet, variables: Mapping[str, Any]) -> None:
         arrays = {key: np.asarray(leaf) for key, leaf in flat.items()}
         safetensors_file.write_safetensors(path, arrays, {"config": config_to_json(model.config)})
     elif ending in _TORCH_SUFFIXES:
+        from dgunet_jax.convert import pytorch, torch_file
+
         state_dict = pytorch.to_pytorch(model, variables)
         torch_file.write_torch(path, state_dict, {"num_stages": model.config.num_stages})
     elif ending:
@@ -220,52 +229,9 @@ def save(path: PathLike, model: DGUNet, variables: Mapping[str, Any]) -> None:
         write_directory(path, model.config, variables["params"])
 
 
-def config_to_json(config: DGUNetConfig) -> str:
-    """Return what a network is as JSON, without how it is executed."""
-    values = dataclasses.asdict(config)
-    return json.dumps({name: value for name, value in values.items() if name not in _EXECUTION})
-
-
-def config_from_json(text: str) -> DGUNetConfig:
-    """Return the configuration that `config_to_json` wrote.
-
-    How a network is executed is not for a file to say: `unroll` and `remat` are not read.
-
-    Raises:
-      UserError: an entry is unknown, or has a value that it cannot have.
-    """
-    try:
-        values = json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"its configuration cannot be read: {one_line(error)[:200]}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"its configuration is not a JSON object but a {type(values).__name__}")
-    values = {name: value for name, value in values.items() if name not in _EXECUTION}
-    fields = {field.name: field for field in dataclasses.fields(DGUNetConfig)}
-    if unknown := sorted(values.keys() - fields.keys()):
-        raise UserError(
-            "its configuration has entries that this version does not know:"
-            f" {listed([named(name) for name in unknown], 5)}"
-        )
-    for name, value in values.items():
-        default = fields[name].default
-        if name == "memory_scales":
-            right = isinstance(value, list) and all(type(scale) is int for scale in value)
-        elif name == "dtype":
-            right = value is None or isinstance(value, str)
-        else:
-            right = type(value) is type(default)
-        if not right:
-            shown = type(value).__name__ if isinstance(value, list | dict) else named(value)
-            raise UserError(f"its configuration has a wrong {name}: {shown}")
-    if "memory_scales" in values:
-        values["memory_scales"] = tuple(values["memory_scales"])
-    return DGUNetConfig(**values)
-
-
 def check_params(config: DGUNetConfig, params: Mapping[str, Any]) -> None:
     """Raise one UserError that names every missing, unexpected or wrongly shaped array."""
-    if problems := mismatches(flatten(params), pytorch.shapes_of(config)):
+    if problems := mismatches(flatten(params), shapes_of(config)):
         raise wrong("array", problems)
 
 
@@ -275,7 +241,7 @@ def _params(config: DGUNetConfig, arrays: Mapping[str, Any]) -> Params:
     Raises:
       UserError: they are not those of the network.
     """
-    shapes = pytorch.shapes_of(config)
+    shapes = shapes_of(config)
     problems = mismatches(arrays, shapes)
     problems += [
         f"{key} is {arrays[key].dtype}; weights are floating point"
@@ -403,17 +369,25 @@ def _without_stray_reports() -> Iterator[None]:
     """
     log, hook = logging.getLogger("absl"), sys.unraisablehook
     disabled = log.disabled
-
-    def report(unraisable: Any) -> None:
-        if "Event loop is closed" not in str(unraisable.exc_value):
-            hook(unraisable)
-
-    log.disabled, sys.unraisablehook = True, report
+    log.disabled, sys.unraisablehook = True, without_closed_loops(hook)
     try:
         yield
         sys.unraisablehook = hook
     finally:
         log.disabled = disabled
+
+
+def without_closed_loops(hook: Callable[..., object]) -> Callable[..., object]:
+    """Return the hook without what TensorStore's threads report after Orbax has met a damaged file.
+
+    They speak to event loops that Orbax has closed by then; the error itself is reported elsewhere.
+    """
+
+    def report(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            hook(unraisable)
+
+    return report
 
 
 def is_damage(error: BaseException) -> bool:
@@ -453,7 +427,7 @@ class _Shaped(NamedTuple):
 
 def _target(config: DGUNetConfig, types: Mapping[str, str]) -> Params:
     """Arrays for Orbax to fill, of the types that were saved; it would change them silently."""
-    shapes = pytorch.shapes_of(config)
+    shapes = shapes_of(config)
     if unknown := [key for key in shapes if types.get(key) not in _FLOATS]:
         raise UserError(f"has a wrong type for {unknown[0]}; weights are floating point")
     return unflatten({key: np.zeros(shape, types[key]) for key, shape in shapes.items()})

@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dgunet_jax._version import __version__
-from dgunet_jax.analysis.options import add_analysis
-from dgunet_jax.evaluation.options import add_evaluation
-from dgunet_jax.options import CHECKPOINTS, Parser, add_pairs, add_reading, path
-from dgunet_jax.restoration.options import add_restoring
+from dgunet_jax import __version__
+from dgunet_jax.options import (
+    CHECKPOINTS,
+    Parser,
+    add_analysis,
+    add_evaluation,
+    add_pairs,
+    add_reading,
+    add_restoring,
+    path,
+)
 from dgunet_jax.system import terminal
 from dgunet_jax.system.errors import UserError, counted, printable
 
@@ -22,8 +28,14 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 only if everything asked for was done."""
 
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["train"]:
+        from dgunet_jax.main import main as train
+
+        return terminal.run(lambda: train(words[1:]))
+
     def command() -> int:
-        options = parser().parse_args(arguments)
+        options = parser().parse_args(words)
         if options.run is not _pack:
             from dgunet_jax.system.compilation import check_platform
 
@@ -38,7 +50,6 @@ def parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="dgunet",
         description="Deep unfolding for image restoration.",
-        epilog="Training has a command of its own: python -m dgunet_jax.main --help",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -84,6 +95,11 @@ def parser() -> argparse.ArgumentParser:
     add_pairs(pack)
     pack.set_defaults(run=_pack)
 
+    commands.add_parser(
+        "train",
+        help="train a network: the same as python -m dgunet_jax.main",
+        add_help=False,
+    )
     _add_restore(commands)
     _add_evaluate(commands)
     _add_analyze(commands)

@@ -1,97 +1,151 @@
 """python -m dgunet_jax.main --config configs/quickstart.py --workdir DIR"""
 
-import contextlib
+import argparse
 import faulthandler
 import os
+import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from absl import app, flags, logging
-from ml_collections import config_flags
-
+from dgunet_jax.options import Parser, path
 from dgunet_jax.system import terminal
-from dgunet_jax.system.errors import UserError, one_line
-from dgunet_jax.system.files import local_path
+from dgunet_jax.system.errors import UserError
 
 if TYPE_CHECKING:
     from dgunet_jax.training.config import TrainConfig
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the run.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints and results are written.")
-_MODE = flags.DEFINE_enum(
-    "mode",
-    "train",
-    ["train", "evaluate", "dry_run"],
-    "train: or go on where the run in workdir stopped; evaluate: score its best checkpoint on the"
-    " held-out pictures, or on --dataset; dry_run: compile the step and tell what it costs.",
-)
-_RESTART = flags.DEFINE_bool(
-    "restart",
-    False,
-    "Begin at step 0 although workdir holds checkpoints; they are moved aside, as checkpoints.1.",
-)
-_DATASET = flags.DEFINE_string(
-    "dataset",
-    None,
-    "With --mode evaluate: score this data set as dgunet evaluate does; results go to"
-    " evaluation/DATASET in workdir. rgb and luma: any folder of pairs.",
-)
-_DATA = flags.DEFINE_string("data", None, "Folder of --dataset.")
-_TOPOLOGY = flags.DEFINE_string(
-    "topology",
-    None,
-    "With --mode dry_run: compile for this slice of TPUs, such as v5e:2x4, which need not be here;"
-    " libtpu must be installed.",
-)
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator",
-    None,
-    "host:port of process 0, where several train together (JAX_COORDINATOR_ADDRESS), or auto on"
-    " Cloud TPU, Slurm and Open MPI.",
-)
-_PROCESSES = flags.DEFINE_integer("processes", None, "How many there are (JAX_NUM_PROCESSES).")
-_PROCESS = flags.DEFINE_integer("process", None, "Which this is, from 0 on (JAX_PROCESS_ID).")
-_CACHE = flags.DEFINE_bool("cache", True, "Keep compiled programs for the next start.")
-_unset: list[str] = []  # settings that the command line gives as None
+_SETTING = re.compile(r"--?(?P<no>no)?config\.(?P<name>[^=]+)(?:=(?P<value>.*))?", re.S)
+_EPILOG = """\
+--config.GROUP.NAME=VALUE changes a setting of the configuration file, as --config.data.patch=64 or
+--config.optimizer.epochs=None. A setting that is True or False needs no value: --config.model.remat
+and --noconfig.model.remat.
+"""
 
 
-def main(arguments: list[str]) -> int:
-    if len(arguments) > 1:
-        raise UserError(f"unexpected argument {arguments[1]!r}")
-    if _RESTART.value and _MODE.value != "train":
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all that does not begin with --config."""
+    parser = Parser(
+        prog="python -m dgunet_jax.main",
+        description="Trains a network, or continues a training run; evaluates its best checkpoint;"
+        " reports what a step costs.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add: Any = parser.add_argument
+    add("--config", metavar="FILE[:VARIANT]", help="settings of the run, a Python file")
+    add("--workdir", metavar="DIR", type=path, help="where checkpoints and results are written")
+    add(
+        "--mode",
+        choices=("train", "evaluate", "dry_run"),
+        default="train",
+        help="train (default): also continues the run in DIR; evaluate: score its best checkpoint"
+        " on the held-out images, or on --dataset; dry_run: compile a step and report its cost",
+    )
+    add(
+        "--restart",
+        action="store_true",
+        help="begin at step 0 although DIR holds checkpoints; they are moved to checkpoints.1",
+    )
+    add(
+        "--dataset",
+        metavar="NAME",
+        help="with --mode evaluate: score this data set as dgunet evaluate does; results go to"
+        " DIR/evaluation/NAME. rgb and luma: any folder of pairs",
+    )
+    add("--data", metavar="FOLDER", type=path, help="of --dataset")
+    add(
+        "--topology",
+        metavar="SLICE",
+        help="with --mode dry_run: compile for this slice of TPUs, such as v5e:2x4, which need not"
+        " be here; libtpu must be installed",
+    )
+    several = parser.add_argument_group("several processes")
+    add = several.add_argument
+    add(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="of process 0 (JAX_COORDINATOR_ADDRESS), or auto on Cloud TPU, Slurm and Open MPI",
+    )
+    add("--processes", metavar="N", type=int, help="how many there are (JAX_NUM_PROCESSES)")
+    add("--process", metavar="I", type=int, help="which this is, from 0 on (JAX_PROCESS_ID)")
+    parser.add_argument(
+        "--no-cache",
+        "--nocache",
+        action="store_true",
+        help="do not keep compiled programs for the next start",
+    )
+    return parser
+
+
+def parse(words: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+    """Return the options, and the changes of settings by name.
+
+    Raises:
+      UserError: there is no such option or setting, or options do not fit each other.
+    """
+    made = parser()
+    options, rest = made.parse_known_args(words)
+    changes = {}
+    while rest:
+        word = rest.pop(0)
+        if not (found := _SETTING.fullmatch(word)):
+            made.error(f"unknown argument {word!r}")
+        name, value = found["name"], found["value"]
+        if value is None:
+            value = _value_of(name, found["no"] is not None, rest)
+        changes[name] = value
+    if options.restart and options.mode != "train":
         raise UserError("--restart is for --mode train")
-    if _TOPOLOGY.value is not None and _MODE.value != "dry_run":
+    if options.topology is not None and options.mode != "dry_run":
         raise UserError("--topology is for --mode dry_run")
-    workdir = local_path(_WORKDIR.value or "")
-    try:
-        settings = dict(_CONFIG.value or {})  # a file that failed to load says so here
-    except OSError as error:
-        raise UserError(f"--config cannot be used: {one_line(error)}") from error
-    if not settings or not (_WORKDIR.value or _MODE.value == "dry_run"):
+    if options.dataset is not None and options.mode != "evaluate":
+        raise UserError("--dataset is for --mode evaluate")
+    if (options.dataset is None) != (options.data is None):
+        raise UserError("--dataset and --data go together; one of them is missing")
+    if not options.config or not (options.workdir or options.mode == "dry_run"):
         raise UserError("--config and --workdir are needed")
+    return options, changes
+
+
+def _value_of(name: str, negated: bool, rest: list[str]) -> str:
+    """Return the value of a setting that stands without "=": the next word, or True or False."""
+    from dgunet_jax.training.config import kind_of
+
+    if kind_of(name) is bool:
+        return str(not negated)
+    if negated or not rest:
+        raise UserError(f"--config.{name}: must have a value")
+    return rest.pop(0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 only if everything asked for was done."""
+    options, changes = parse(sys.argv[1:] if arguments is None else arguments)
+    from absl import logging
+
+    from dgunet_jax.checkpoints import without_closed_loops
     from dgunet_jax.system.compilation import use_cache
     from dgunet_jax.training import hosts
-    from dgunet_jax.training.config import from_config_dict, unset
+    from dgunet_jax.training.config import read_config
 
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.FATAL)  # Orbax tells every step of a save otherwise
-    sys.unraisablehook = _without_closed_loops(sys.unraisablehook)
+    logging.set_verbosity(logging.FATAL)  # Orbax reports every step of a save otherwise
+    sys.unraisablehook = without_closed_loops(sys.unraisablehook)
     # JAX keeps programs for absent devices, but cannot read them.
-    use_cache(_CACHE.value and _TOPOLOGY.value is None)
-    config = from_config_dict(unset(settings, _unset))
-    if not hosts.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):
-        return _run_mode(config, workdir)
+    use_cache(not options.no_cache and options.topology is None)
+    config = read_config(options.config, changes)
+    if not hosts.join(options.coordinator, options.processes, options.process):
+        return _run_mode(options, config)
     # When process 0 is gone, JAX says so and aborts; where the others were is of no use then.
     faulthandler.disable()
     status = 1
     try:
-        status = terminal.run(lambda: _run_together(config, workdir))
+        status = terminal.run(lambda: _run_together(options, config))
     except SystemExit as ended:
-        status = _number(ended)
+        status = ended.code if isinstance(ended.code, int) else 0
     except Exception:
         traceback.print_exc()
     finally:
@@ -99,12 +153,12 @@ def main(arguments: list[str]) -> int:
         os._exit(status)
 
 
-def _run_together(config: "TrainConfig", workdir: Path) -> int:
+def _run_together(options: argparse.Namespace, config: "TrainConfig") -> int:
     """Do what `_run_mode` does with other processes, and wait for them."""
     from dgunet_jax.training import hosts
 
     try:
-        status = _run_mode(config, workdir)
+        status = _run_mode(options, config)
         hosts.leave()
     except hosts.PeerLost as error:
         terminal.say(f"error: {error}")
@@ -112,23 +166,21 @@ def _run_together(config: "TrainConfig", workdir: Path) -> int:
     return status
 
 
-def _run_mode(config: "TrainConfig", workdir: Path) -> int:
+def _run_mode(options: argparse.Namespace, config: "TrainConfig") -> int:
     from dgunet_jax.system.compilation import check_platform
 
-    if _TOPOLOGY.value is None:
+    if options.topology is None:
         check_platform()
-    if (_DATASET.value is None) != (_DATA.value is None):
-        raise UserError("--dataset and --data go together; one of them is missing")
-    if _DATASET.value is not None:
-        return _evaluate(_DATASET.value, local_path(_DATA.value or ""), workdir)
-    if _MODE.value == "dry_run":
-        return _dry_run(config)
+    if options.dataset is not None:
+        return _evaluate(options)
+    if options.mode == "dry_run":
+        return _dry_run(config, options.topology)
     from dgunet_jax.training import hosts, loop
 
-    if _MODE.value == "evaluate":
-        scores = loop.evaluate(config, workdir)
+    if options.mode == "evaluate":
+        scores = loop.evaluate(config, options.workdir)
     else:
-        ended = loop.train(config, workdir, restart=_RESTART.value)
+        ended = loop.train(config, options.workdir, restart=options.restart)
         if ended.scores is None:
             return 128 + signal.SIGINT if ended.signal == signal.SIGINT else 0
         scores = ended.scores
@@ -137,102 +189,40 @@ def _run_mode(config: "TrainConfig", workdir: Path) -> int:
     return 0
 
 
-def _dry_run(config: "TrainConfig") -> int:
-    """Tell what a step costs on the devices of this machine, or on those of --topology."""
+def _dry_run(config: "TrainConfig", topology: str | None) -> int:
+    """Report what a step costs on the devices of this machine, or on those of a topology."""
     import jax
 
     from dgunet_jax.training import cost
-    from dgunet_jax.training.cost import trace_step
 
     devices = options = None
-    if _TOPOLOGY.value is not None:
+    if topology is not None:
         jax.config.update("jax_platforms", "cpu")  # nothing runs, so no accelerator is taken
-        devices, options = cost.tpu_devices(_TOPOLOGY.value), cost.QUICK
-    _, cost = trace_step(config, devices).compile(options)
-    terminal.show("\n".join(cost.lines()))
+        devices, options = cost.tpu_devices(topology), cost.QUICK
+    _, found = cost.trace_step(config, devices).compile(options)
+    terminal.show("\n".join(found.lines()))
     return 0
 
 
-def _evaluate(dataset: str, data: Path, workdir: Path) -> int:
+def _evaluate(options: argparse.Namespace) -> int:
     """Do what `dgunet evaluate` does, for the best checkpoint of a run."""
     import jax
 
-    from dgunet_jax import cli
+    from dgunet_jax.evaluation.command import Task, conduct
+    from dgunet_jax.evaluation.samples import Method
 
-    if _MODE.value != "evaluate":
-        raise UserError("--dataset is for --mode evaluate")
     if jax.process_count() > 1:
         raise UserError("--dataset is evaluated by one process, on all its devices")
-    words = ["--dataset", dataset, "--data", f"{data}", "--checkpoint", f"{workdir}"]
-    words += ["--output", f"{workdir / 'evaluation' / dataset}"]
-    return cli.main(["evaluate", *words, *([] if _CACHE.value else ["--no-cache"])])
+    output = options.workdir / "evaluation" / options.dataset
+    method = Method(options.workdir, cache=not options.no_cache)
+    return conduct(options.dataset, Task(options.data, output, method))
 
 
 def run() -> None:
     """Run `main` and end the process; a user's mistake is one line and exit status 2."""
-    if status := terminal.run(_command):
-        # After a save that failed Orbax's threads would tell at length what one line has said.
+    if status := terminal.run(main):
+        # After a save that failed Orbax's threads would report at length what one line has said.
         os._exit(status)
-
-
-def _command() -> int:
-    try:
-        app.run(main, flags_parser=_parse)
-    except SystemExit as ended:  # which is how absl returns
-        return _number(ended)
-    return 0
-
-
-def _number(ended: SystemExit) -> int:
-    return ended.code if isinstance(ended.code, int) else 0
-
-
-def _without_closed_loops(hook: Callable[..., object]) -> Callable[..., object]:
-    """Return the hook without what threads of TensorStore report when Orbax has met a damaged file.
-
-    They speak to event loops that Orbax has closed by then; the error itself is told elsewhere.
-    """
-
-    def without(unraisable: Any) -> None:
-        error = unraisable.exc_value
-        if not isinstance(error, RuntimeError) or str(error) != "Event loop is closed":
-            hook(unraisable)
-
-    return without
-
-
-@contextlib.contextmanager
-def _argv(words: list[str]) -> Iterator[list[str]]:
-    """Put words in place of the command line, where ml_collections looks for the config file."""
-    before, sys.argv = sys.argv, words
-    try:
-        yield words
-    finally:
-        sys.argv = before
-
-
-def _parse(arguments: list[str]) -> list[str]:
-    from dgunet_jax.training.config import look_at
-
-    program, *words = arguments
-    found = look_at(words)
-    _unset.extend(found.unset)
-    try:
-        with _argv([program, *found.words]) as words:
-            return flags.FLAGS(words)
-    except flags.Error as error:
-        # ml_collections gives a traceback as the message of what a config file raises.
-        last = str(error).strip().splitlines()[-1]
-        if found.variant and "positional argument" in last:
-            raise UserError(f"--config {found.path}: has no variants") from error
-        if "Traceback" in str(error):
-            raise UserError(f"--config cannot be used: {last}") from error
-        raise UserError(one_line(error)) from error
-    except Exception as error:  # whatever the config file raises
-        if found.variant and error.args == (found.variant,):
-            raise UserError(f"--config {found.path}: has no variant {found.variant!r}") from error
-        problem = f"{type(error).__name__}: {one_line(error)}"
-        raise UserError(f"--config cannot be used: {problem}") from error
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Options that several commands of `dgunet` have; nothing heavy is imported for them."""
+"""The options of `dgunet`; nothing heavy is imported for them."""
 
 import argparse
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from dgunet_jax.evaluation.protocols import DATASETS, GENERIC, SUITES
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import local_path
 
@@ -101,3 +102,130 @@ def add_no_cache(arguments: Arguments) -> None:
     arguments.add_argument(
         "--no-cache", action="store_true", help="do not keep compiled programs for the next start"
     )
+
+
+def add_restoring(restore: argparse.ArgumentParser) -> None:
+    add_checkpoint(restore, required=True)
+    restore.add_argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        type=lambda text: str(path(text)),
+        help="pictures, folders and quoted patterns (**/*.png)",
+    )
+    restore.add_argument("--output", metavar="DIR", type=path, required=True)
+    add_reading(restore)
+    files = restore.add_argument_group("files")
+    files.add_argument(
+        "--format",
+        choices=("png", "tiff", "webp", "jpeg", "bmp", "same"),
+        default="png",
+        help="of what is written (default: png, which keeps everything); same: that of each input",
+    )
+    files.add_argument("--suffix", default="", help="goes between name and ending")
+    files.add_argument(
+        "--skip-existing", action="store_true", help="go on where an earlier run was stopped"
+    )
+    files.add_argument(
+        "--compare", action="store_true", help="also write input and restored side by side"
+    )
+    files.add_argument(
+        "--stages", action="store_true", help="also write input and all estimates side by side"
+    )
+    work = restore.add_argument_group("computation")
+    work.add_argument(
+        "--self-ensemble",
+        action="store_true",
+        help="average over the eight flips and rotations: a little better, eight times the work",
+    )
+    add_computation(work, mesh_default="one device")
+
+
+def add_evaluation(parser: argparse.ArgumentParser) -> None:
+    """Adds them to a parser; nothing heavy is imported for that."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    names = ", ".join((*DATASETS, *SUITES))
+    what.add_argument("--dataset", metavar="NAME", help=f"one of {names} (see docs/datasets.md)")
+    what.add_argument(
+        "--protocol", choices=GENERIC, help="for pairs of your own, in input/ and target/ of DIR"
+    )
+    parser.add_argument("--data", metavar="DIR", type=path, required=True, help="the data set")
+    add_pairs(parser)
+    parser.add_argument(
+        "--output",
+        metavar="OUT",
+        type=path,
+        help="folder for results.json, images.csv and report.html; a run that was stopped goes on"
+        " there",
+    )
+    who = parser.add_mutually_exclusive_group()
+    add_checkpoint(who, help=f"what restores: {CHECKPOINTS}")
+    who.add_argument(
+        "--restored",
+        metavar="DIR",
+        type=path,
+        help="pictures that are restored already, named like the inputs",
+    )
+    who.add_argument("--check", action="store_true", help="only say what is missing of the data")
+    parser.add_argument(
+        "--limit", metavar="N", type=int, help="score only the first N pictures, by name"
+    )
+    parser.add_argument(
+        "--save-images", action="store_true", help="write the restored pictures to OUT/images"
+    )
+    work = parser.add_argument_group("computation, with a checkpoint")
+    work.add_argument(
+        "--self-ensemble",
+        action=argparse.BooleanOptionalAction,
+        help="average over the eight flips and rotations (default: as the published numbers were"
+        " made)",
+    )
+    add_reading(work)
+    add_computation(work, mesh_default="batch, over all devices")
+
+
+def add_analysis(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser, required=True)
+    parser.add_argument(
+        "image",
+        metavar="IMAGE",
+        type=path,
+        help="the degraded picture; for compressive sensing the clean one",
+    )
+    parser.add_argument(
+        "--clean", metavar="IMAGE", type=path, help="the clean picture, if there is one"
+    )
+    parser.add_argument("--output", metavar="DIR", type=path, required=True)
+    parser.add_argument(
+        "--patch",
+        metavar=("X", "Y", "W", "H"),
+        nargs=4,
+        type=int,
+        help="whose origin is explained, in pixels of the picture (default: 16×16 in the middle)",
+    )
+    parser.add_argument(
+        "--size",
+        metavar="PIXELS",
+        type=int,
+        default=256,
+        help="larger pictures are cut to this side around the patch (default: 256)",
+    )
+    parser.add_argument(
+        "--crop",
+        metavar="PIXELS",
+        type=int,
+        default=128,
+        help="contraction and attribution, which are costly, are measured on this side around the"
+        " patch, which must fit into it (default: 128)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="128×128 pixels, without contraction, iteration beyond the depth of training and"
+        " attribution",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of random directions, 0 … 2³² − 1 (default: 0)"
+    )
+    add_reading(parser)
+    add_no_cache(parser)

@@ -5,7 +5,27 @@ tests that never touch JAX do not pay for importing it.
 """
 
 import os
+import shutil
+import tempfile
+
+import pytest
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
-os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
+
+_cache = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile a program once, however many tests and processes run it.
+
+    Each worker of pytest-xdist has a cache of its own: JAX does not expect two processes to write
+    one entry at the same time.
+    """
+    config.stash[_cache] = tempfile.mkdtemp(prefix="compiled-")
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "true"
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = config.stash[_cache]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[_cache], ignore_errors=True)

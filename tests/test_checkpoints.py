@@ -13,6 +13,7 @@ from dgunet_jax import UserError, checkpoints
 from dgunet_jax.convert.pytorch import to_pytorch
 from dgunet_jax.convert.safetensors_file import write_safetensors
 from dgunet_jax.convert.torch_file import write_torch
+from dgunet_jax.models.config import config_to_json
 from dgunet_jax.models.network import flatten
 from tests import small
 from tests.choices import images, make
@@ -247,7 +248,7 @@ def with_config(path: Path, config: object, **more: np.ndarray) -> Path:
     return path
 
 
-CONFIG = json.loads(checkpoints.config_to_json(small.CONFIG))
+CONFIG = json.loads(config_to_json(small.CONFIG))
 BAD_CONFIGS = {
     "no JSON": ("{", "its configuration cannot be read"),
     "deep": ("[" * 100_000 + "]" * 100_000, "its configuration cannot be read"),

@@ -13,7 +13,7 @@ from PIL import Image
 
 import dgunet_jax
 from dgunet_jax import cli, main
-from dgunet_jax.training.config import look_at
+from dgunet_jax.training.config import read_config
 from tests.small import network
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
@@ -29,8 +29,7 @@ def workplace(tmp_path, monkeypatch):
     pathlib.Path("more").mkdir()
     pathlib.Path("experiments").symlink_to(README.parent / "experiments")
     pixels = np.random.default_rng(0).integers(0, 256, (67, 70, 3), dtype=np.uint8)
-    for name in ("photo.png", "noisy.png"):
-        Image.fromarray(pixels).save(name)
+    Image.fromarray(pixels).save("photo.png")
     Image.fromarray(pixels[:20, :30]).save("more/a.jpg")
     pathlib.Path("photos/2024").mkdir(parents=True)
     Image.fromarray(pixels[:20, :30]).save("photos/2024/b.jpg")
@@ -71,7 +70,8 @@ def test_the_commands(workplace):
     for command in lines("analyze"):  # which is tested elsewhere, since it takes long
         options = cli.parser().parse_args(command)
         assert pathlib.Path(README.parent, options.checkpoint).exists()
-    (pack,) = re.findall(r"`dgunet (pack [^`]*)`", README.read_text())
+    training = (README.parent / "docs" / "training.md").read_text()
+    (pack,) = re.findall(r"`dgunet (pack [^`]*)`", training)
     assert cli.main(pack.split()) == 0
     names = (path.relative_to(workplace) for path in {*workplace.rglob("*.png")} - given)
     assert sorted(map(str, names)) == [
@@ -80,20 +80,19 @@ def test_the_commands(workplace):
         "restored/2024/b_compare.png",
         "restored/a.png",
         "restored/a_compare.png",
-        "restored/noisy.png",
+        "restored/photo.png",
     ]
 
 
 def test_the_settings_of_training(monkeypatch):
     monkeypatch.chdir(README.parent)
-    found = re.findall(r"^    python -m dgunet_jax.main (.*)$", README.read_text(), re.M)
-    assert len(found) >= 3
+    pages = [README, *(README.parent / "docs").glob("*.md")]
+    text = "\n".join(page.read_text() for page in pages)
+    found = re.findall(r"^    python -m dgunet_jax.main (.*)$", text, re.M)
+    assert len(found) >= 8
     for line in found:
-        arguments = look_at(shlex.split(line))
-        assert arguments.path
-        for word in arguments.words:
-            name = word.lstrip("-").split("=")[0].partition(".")[0]
-            assert not word.startswith("--") or name in main.flags.FLAGS, word
+        options, changes = main.parse(shlex.split(line))
+        assert read_config(options.config, changes)
     for name in re.findall(r"python -m (experiments\.\w+)", README.read_text()):
         assert importlib.util.find_spec(name)
 

@@ -1,4 +1,4 @@
-"""Which input pixels an output region depends on."""
+"""The input pixels that a patch of an estimate depends on."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -26,8 +26,10 @@ class Patch(NamedTuple):
     height: int
 
     def check(self, height: int, width: int) -> None:
-        """Raises:
-        UserError: it is empty or not within an image of this size.
+        """Check that the patch lies within an image of this size.
+
+        Raises:
+          UserError: it is empty or does not.
         """
         inside = self.x >= 0 and self.y >= 0 and min(self.width, self.height) > 0
         if not inside or self.x + self.width > width or self.y + self.height > height:
@@ -36,27 +38,28 @@ class Patch(NamedTuple):
     def __str__(self) -> str:
         return f"patch {self.x} {self.y} {self.width} {self.height} (X Y W H)"
 
+    def moved(self, x: int, y: int) -> "Patch":
+        return self._replace(x=self.x + x, y=self.y + y)
+
     @property
     def centre(self) -> tuple[float, float]:
-        """Row and column, pixel centres being whole numbers."""
+        """Row and column; the centres of pixels are whole numbers."""
         return self.y + (self.height - 1) / 2, self.x + (self.width - 1) / 2
 
     def mean(self, image: Array) -> Array:
-        """The mean of the patch over pixels, summed over channels, (N,)."""
+        """Return the mean of the patch over pixels, summed over channels, (N,)."""
         part = image[:, self.y : self.y + self.height, self.x : self.x + self.width]
         return part.mean(axis=(1, 2)).sum(axis=-1)
 
 
 @highest
 def saliency(unfolded: Unfolded, inputs: Array, trace: Trace, patch: Patch, stage: int) -> Array:
-    """Σ_channels |∂(mean of the patch of x_k)/∂inputs|, (N, H, W); k VJPs of stages.
+    """Return Σ_channels |∂(mean of the patch of x_k)/∂inputs|, (N, H, W); k VJPs of stages.
 
     Source: Simonyan, Vedaldi, Zisserman, ICLR workshop 2014, for a patch instead of a class.
 
     Args:
-      unfolded: the network.
-      inputs: what it was given, (N, H, W, C).
-      trace: what it computed.
+      unfolded, inputs, trace: a network, its inputs, and what `dgunet_jax.trace` returns.
       patch: of the estimate.
       stage: k, from 1 to K.
     """
@@ -67,11 +70,11 @@ def saliency(unfolded: Unfolded, inputs: Array, trace: Trace, patch: Patch, stag
 def effective_radius(
     saliency: NDArray[np.floating], patch: Patch, parts: Sequence[float] = (0.5, 0.95)
 ) -> NDArray[np.float64]:
-    """Radii in pixels of the discs about the patch's centre that hold parts of a saliency map.
+    """Return radii of the discs about the patch's centre that hold parts of a saliency map, pixels.
 
-    The effective receptive field of Luo et al., NeurIPS 2016, which is much smaller than what an
-    estimate could depend on; measured about a patch instead of one pixel. One sort of H · W
-    distances. A map ends at its border, so a radius that reaches it could be larger.
+    This is the effective receptive field of Luo et al., NeurIPS 2016, about a patch instead of one
+    pixel. It is much smaller than what an estimate could depend on. A map ends at its border, so a
+    radius that reaches it could be larger.
 
     Args:
       saliency: (H, W), not negative.
@@ -98,7 +101,7 @@ class Attribution(NamedTuple):
     """Integrated gradients of a score.
 
     Attributes:
-      map: what each pixel adds to the score, signed, summed over channels, (N, H, W).
+      map: each pixel's part of the score, signed, summed over channels, (N, H, W).
       total: score(end) − score(start) of the path, (N,): what the map should sum to.
       error: |Σ map − total| / |total|, (N,); shrinks with more points on the path.
     """
@@ -109,12 +112,12 @@ class Attribution(NamedTuple):
 
 
 def blur_path(image: NDArray[np.floating], largest: float, points: int) -> list[NDArray]:
-    """Images from the most blurred to the sharp one, for `integrated_gradients`.
+    """Return images from the most blurred to the sharp one, for `integrated_gradients`.
 
     Gaussian blurs of standard deviation `largest` · (1 − j / (points − 1))² pixels, j = 0 …
     points − 1, with reflected borders: the path of Xu, Venugopalan, Sundararajan (CVPR 2020), on
-    which nothing appears that is not in the picture. Squared, since the last pixel of blur hides
-    most of the detail.
+    which nothing appears that is not in the image. They shrink quadratically since the last pixel
+    of blur hides most of the detail.
 
     Args:
       image: (N, H, W, C).
@@ -132,42 +135,29 @@ def blur_path(image: NDArray[np.floating], largest: float, points: int) -> list[
 def integrated_gradients(
     score: Callable[[Array], tuple[Array, Array]], path: Sequence[NDArray]
 ) -> Attribution:
-    """Σ_j ½(∇s(y_j) + ∇s(y_{j+1})) ⊙ (y_{j+1} − y_j): ∫ ∇s · dy along a path.
+    """Return ∫ ∇s · dy along a path: Σ_j ½(∇s(y_j) + ∇s(y_{j+1})) ⊙ (y_{j+1} − y_j).
 
     Source: Sundararajan, Taly, Yan, ICML 2017; local attribution maps of restoration networks by
     blurred paths: Gu and Dong, CVPR 2021. The trapezoidal rule is exact for quadratic scores on
     straight paths.
 
     Args:
-      score: gives the score (N,) of images and its gradient, (N, H, W, C).
-      path: images from the baseline to the picture, at least two.
+      score: returns the score of images, (N,), and its gradient, (N, H, W, C).
+      path: images from the baseline to the one that is explained, at least two.
     """
-    images = [np.asarray(image, np.float64) for image in path]
-    scores, gradients = [], []
-    for image in path:
-        value, gradient = score(jnp.asarray(image))
-        scores.append(np.asarray(value, np.float64))
-        gradients.append(np.asarray(gradient, np.float64))
-    parts = [
-        (0.5 * (before + after) * (end - start)).sum(axis=-1)
-        for before, after, start, end in zip(
-            gradients, gradients[1:], images, images[1:], strict=False
-        )
-    ]
+    found = zip(*(score(jnp.asarray(image)) for image in path), strict=True)
+    scores, gradients = (np.stack(each).astype(np.float64) for each in found)
+    steps = np.diff(np.stack(path).astype(np.float64), axis=0)
+    parts = (0.5 * (gradients[:-1] + gradients[1:]) * steps).sum(axis=-1)
     total = scores[-1] - scores[0]
-    found = np.sum(parts, axis=0)
+    attributed = parts.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.abs(found.sum(axis=(1, 2)) - total) / np.abs(total)
-    return Attribution(found, total, error)
+        error = np.abs(attributed.sum(axis=(1, 2)) - total) / np.abs(total)
+    return Attribution(attributed, total, error)
 
 
 def patch_score(unfolded: Unfolded, patch: Patch) -> Callable[[Array], tuple[Array, Array]]:
-    """The mean of a patch of x_K as a score with its gradient, for `integrated_gradients`.
-
-    Args:
-      unfolded: the network.
-      patch: of the result.
-    """
+    """Return the mean of a patch of x_K as a score for `integrated_gradients`."""
 
     def score(inputs: Array) -> tuple[Array, Array]:
         traced = trace(unfolded, inputs)
@@ -186,20 +176,17 @@ def _patch_gradient(
     return sweep(unfolded, inputs, trace, cotangents).inputs
 
 
-_PATCH = 16  # pixels, side of the patch that is explained if none is named
-
-
 def region(
     height: int, width: int, side: int, multiple: int, around: Patch | None, option: str = "size"
 ) -> Patch:
-    """The part of an image that a network can take whole and that is at most so large.
+    """Return the part of an image that is analysed: of a size that the network takes whole.
 
     Args:
       height, width: of the image.
       side: the largest height and width, pixels.
       multiple: height and width must be multiples of it.
-      around: what must lie in it, as near to its centre as possible; None: the image's centre.
-      option: what the side is called where it is too small.
+      around: must lie in it, as near to its centre as possible; None: the image's centre.
+      option: the name of `side` in messages.
 
     Raises:
       UserError: the image is smaller than the multiple, or the patch too large or not within the
@@ -210,9 +197,8 @@ def region(
     if side < multiple:
         raise UserError(f"{option} {side}: must be at least {multiple} pixels")
     found_height, found_width = (min(side, n) // multiple * multiple for n in (height, width))
-    if around is None:
-        row, column = (height - 1) / 2, (width - 1) / 2
-    else:
+    row, column = (height - 1) / 2, (width - 1) / 2
+    if around is not None:
         around.check(height, width)
         if around.width > found_width or around.height > found_height:
             raise UserError(
@@ -220,25 +206,7 @@ def region(
                 f" {side} allows"
             )
         row, column = around.centre
-    y = _place(row, found_height, height, around and (around.y, around.height))
-    x = _place(column, found_width, width, around and (around.x, around.width))
+    # About the same centre, the larger holds the smaller, and does so when both lie in the image.
+    y = min(max(round(row - (found_height - 1) / 2), 0), height - found_height)
+    x = min(max(round(column - (found_width - 1) / 2), 0), width - found_width)
     return Patch(x, y, found_width, found_height)
-
-
-def central_patch(height: int, width: int) -> Patch:
-    """A patch of 16×16 pixels, or fewer, in the middle of an image."""
-    sides = min(_PATCH, width), min(_PATCH, height)
-    return Patch((width - sides[0]) // 2, (height - sides[1]) // 2, *sides)
-
-
-def within(patch: Patch, outer: Patch) -> Patch:
-    """The patch in the coordinates of a region that it lies in."""
-    return patch._replace(x=patch.x - outer.x, y=patch.y - outer.y)
-
-
-def _place(centre: float, size: int, available: int, held: tuple[int, int] | None) -> int:
-    """Where a piece of a side begins that is centred if that is possible, and holds a part."""
-    begin = round(centre - (size - 1) / 2)
-    if held is not None:
-        begin = min(max(begin, held[0] + held[1] - size), held[0])
-    return min(max(begin, 0), available - size)

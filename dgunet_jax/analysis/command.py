@@ -1,152 +1,139 @@
-"""What `dgunet analyze` does."""
+"""`dgunet analyze`: its input, and the files that it writes."""
 
 import argparse
 import json
-import math
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.analysis import figures, report
+from dgunet_jax.analysis import report
 from dgunet_jax.analysis.attribution import Patch
-from dgunet_jax.analysis.sentences import sentences
 from dgunet_jax.analysis.stages import LOSS
-from dgunet_jax.analysis.study import Study, study
+from dgunet_jax.analysis.study import analyze
 from dgunet_jax.checkpoints import read_aloud
-from dgunet_jax.images.picture import grey
-from dgunet_jax.images.reading import read
+from dgunet_jax.images import grey, read
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.system.compilation import use_cache
-from dgunet_jax.system.errors import UserError, either, one_line, printable, reason
+from dgunet_jax.system.errors import UserError, one_line, printable, reason
 from dgunet_jax.system.files import check_folder, read_bytes, replacing
 from dgunet_jax.system.provenance import checkpoint_hash, versions
 from dgunet_jax.system.terminal import say, show
 from dgunet_jax.training.losses import LOSSES, LossStages
 
 _SEEDS = 2**32
+_OF_STAGES = {"all": "all stages, summed", "last": "the last stage"}
 
 
 def run(options: argparse.Namespace) -> int:
-    """Analyses a checkpoint at a picture; writes analysis.json, figures and report.html.
+    """Analyze a checkpoint at an image; write analysis.json, figures and report.html.
 
     Raises:
-      UserError: the checkpoint, a picture or an option cannot be used, or nothing can be written.
+      UserError: the checkpoint, an image or an option cannot be used, or nothing can be written.
     """
     use_cache(not options.no_cache)
     if not 0 <= options.seed < _SEEDS:
         raise UserError(f"--seed {options.seed}: must be from 0 to {_SEEDS - 1}")
     check_folder(options.output)
     checkpoint = read_aloud(options.checkpoint, options.num_stages, options.weights)
-    model, variables = checkpoint.model, checkpoint.variables
-    image, clean = _pictures(options, model.config)
-    patch = None if options.patch is None else Patch(*options.patch)
-    loss = _loss(options.checkpoint)
+    config = checkpoint.model.config
+    image, clean = _images(options, config)
+    loss, loss_stages, origin = _loss(options.checkpoint)
     began = time.monotonic()
 
-    def tell(line: str) -> None:
+    def log(line: str) -> None:
         say(f"{time.monotonic() - began:5.0f} s  {line}")
 
     try:
-        found = study(
-            model,
-            variables,
+        study = analyze(
+            checkpoint.model,
+            checkpoint.variables,
             image,
             clean,
-            patch=patch,
+            patch=None if options.patch is None else Patch(*options.patch),
             size=options.size,
             crop=options.crop,
             quick=options.quick,
             seed=options.seed,
-            loss=loss.name,
-            loss_stages=loss.stages,
-            say=tell,
+            loss=loss,
+            loss_stages=loss_stages,
+            say=log,
         )
     except UserError as error:
         raise UserError(f"{options.image}: {error}") from error
-    tell("figures")
-    place = found.region
+    log("figures")
+    sections = report.fill(study)
+    numbers = report.numbers(study)
+    verdicts = {section.name: section.verdict for section in sections if section.verdict}
+    place = study.region
     facts = [
-        _network(options.checkpoint, model.config),
+        _network(options.checkpoint, config),
         f"{printable(options.image.name)}: {place.width}×{place.height} of"
         f" {image.shape[1]}×{image.shape[0]} pixels, from column {place.x} and row {place.y} on"
-        + ("" if options.clean is None else f"; clean picture: {printable(options.clean.name)}"),
+        + ("" if options.clean is None else f"; clean image: {printable(options.clean.name)}"),
     ]
     if clean is not None:
-        facts.append(f"gradient flow: loss {loss.name} of {_WHOSE[loss.stages]}, {loss.origin}")
-    said = sentences(found)
+        facts.append(f"gradient flow: loss {loss} of {_OF_STAGES[loss_stages]}, {origin}")
     content = {
         "checkpoint": printable(options.checkpoint),
-        "checkpoint_sha256": checkpoint_hash(options.checkpoint, variables),
+        "checkpoint_sha256": checkpoint_hash(options.checkpoint, checkpoint.variables),
         **({"stages_assumed": True} if checkpoint.stages_assumed else {}),
         "image": printable(options.image),
         "clean": None if options.clean is None else printable(options.clean),
         "quick": options.quick,
         "seed": options.seed,
-        **_numbers(found),
-        "sentences": said,
+        **numbers,
+        "sentences": verdicts,
         "versions": versions(),
     }
     title = f"{printable(options.checkpoint.name)}: every stage"
-    _write(options.output, title, facts, found, said, content)
-    for line in (*facts, *said.values(), f"wrote {options.output / 'report.html'}"):
+    files = {f"{section.name}.png": section.png for section in sections}
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    files["analysis.json"] = text.encode()
+    files["report.html"] = report.page(title, facts, sections, numbers["stages"]).encode()
+    _write(options.output, files)
+    for line in (*facts, *verdicts.values(), f"wrote {options.output / 'report.html'}"):
         show(line)
     return 0
 
 
-class _Loss(NamedTuple):
-    name: str = LOSS
-    stages: LossStages = "all"
-    origin: str = "as the checkpoint does not tell its own"
-
-
-_WHOSE = {"all": "all stages, summed", "last": "the last stage"}
-
-
-def _loss(checkpoint: Path) -> _Loss:
-    """What a run's working directory was trained with; the default for any other checkpoint.
+def _loss(checkpoint: Path) -> tuple[str, LossStages, str]:
+    """Return the loss that a run's working directory records, of which stages, and why this one.
 
     Raises:
-      UserError: the run's record cannot be read.
+      UserError: the record cannot be read.
     """
     record = checkpoint / "run.json"
     if not record.is_file():
-        return _Loss()
+        return LOSS, "all", "as the checkpoint does not name its own"
     content = read_bytes(record)
     try:
         optimizer = json.loads(content)[-1]["config"]["optimizer"]
         name, stages = optimizer["loss"], optimizer["loss_stages"]
+        if name not in [*LOSSES] or stages not in [*_OF_STAGES]:  # which may be of any type
+            raise ValueError(f"loss {name!r} of {stages!r}")
     except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{record}: is no record of a run: {one_line(error)}") from error
-    if name not in [*LOSSES] or stages not in [*_WHOSE]:  # which may be of any type
-        raise UserError(
-            f"{record}: loss {name!r} of {stages!r}: the losses are {', '.join(LOSSES)}, of"
-            f" {either(_WHOSE)}"
-        )
-    return _Loss(name, stages, "as the run was trained")
+        raise UserError(f"{record}: not the record of a run: {one_line(error)}") from error
+    return name, stages, "as the run was trained"
 
 
-def _pictures(
+def _images(
     options: argparse.Namespace, config: DGUNetConfig
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """The network's input and the clean picture."""
-    if config.measurements:
-        if options.clean is not None:
-            raise UserError(
-                f"--clean {options.clean}: is not for compressive sensing, which samples IMAGE"
-            )
-        image = _read(options.image, 1)
-        return image, image
-    if config.channels != 3:
+    """Return the network's input and the clean image, which for sensing is the same."""
+    if config.measurements and options.clean is not None:
         raise UserError(
-            f"{options.checkpoint}: takes images of {config.channels} channels; pictures have 3"
+            f"--clean {options.clean}: is not for compressive sensing, which samples IMAGE"
         )
-    image = _read(options.image, 3)
+    if config.channels != 3 and not config.measurements:
+        raise UserError(
+            f"{options.checkpoint}: takes images of {config.channels} channels; files have 3"
+        )
+    image = _read(options.image, config.channels)
     if options.clean is None:
-        return image, None
-    clean = _read(options.clean, 3)
+        return image, image if config.measurements else None
+    clean = _read(options.clean, config.channels)
     if clean.shape != image.shape:
         sizes = [f"{width}×{height}" for height, width in (image.shape[:2], clean.shape[:2])]
         raise UserError(
@@ -172,58 +159,15 @@ def _network(checkpoint: Path, config: DGUNetConfig) -> str:
     )
 
 
-def _numbers(found: Study) -> dict[str, Any]:
-    cosines, explained = found.flow_cosines, found.explained
-    return {
-        "region": found.region._asdict(),
-        "input": found.input,
-        "stages": found.stages,
-        "depth": found.depth,
-        "loss": found.loss,
-        "loss_stages": found.loss_stages,
-        "flow_cosines": None if cosines is None else cosines.tolist(),
-        "attribution": None
-        if explained is None
-        else {
-            "crop": explained.crop._asdict(),
-            "patch": explained.patch._asdict(),
-            "integrated_gradients_error": explained.error,
-        },
-    }
-
-
-def _write(
-    output: Path,
-    title: str,
-    facts: list[str],
-    found: Study,
-    said: dict[str, str],
-    content: dict[str, Any],
-) -> None:
-    images = {name: report.encode(figure) for name, figure in figures.figures(found).items()}
-    text = report.page(title, facts, images, said, found.stages)
-    files = {f"{name}.png": image for name, image in images.items()}
-    files["analysis.json"] = json.dumps(
-        _finite(content), indent=1, ensure_ascii=False, allow_nan=False
-    ).encode()
-    files["report.html"] = text.encode()
-    # What an earlier analysis has drawn there, and this one has not.
-    old = [output / f"{name}.png" for name in report.TITLES if name not in images]
+def _write(output: Path, files: dict[str, bytes]) -> None:
+    """Write the files, and remove figures of an earlier analysis that this one has not."""
+    figures = {f"{section.name}.png" for section in report.SECTIONS}
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for path in old:
-            path.unlink(missing_ok=True)
-        for name, data in files.items():
+        for name in figures - files.keys():
+            (output / name).unlink(missing_ok=True)
+        for name, content in files.items():
             with replacing(output / name) as file:
-                file.write(data)
+                file.write(content)
     except OSError as error:
         raise UserError(f"{output}: cannot be written: {reason(error)}") from error
-
-
-def _finite(value: Any) -> Any:
-    """The same with null for what JSON has no number for."""
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,314 +1,208 @@
-"""Figures of an analysis."""
+"""Figures of a study: one function for each section, of its measures and the study."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
 
-from dgunet_jax.analysis.operators import BOUND
-from dgunet_jax.analysis.study import Study
+from dgunet_jax.analysis import operators
+from dgunet_jax.analysis.stages import Contraction, Flow, Progress
+from dgunet_jax.analysis.study import Depth, Image, OperatorMeasures, PatchAttribution, Study
 from dgunet_jax.evaluation.report import LARGEST_ERROR, error_map
 
-_SIZE = (6.4, 3.4)  # inches
-_TILE = 1.9  # inches, side of a picture
-_LOUD = 99.5  # percentile of |g| that becomes black or white
+_WIDTH, _HEIGHT = 6.4, 3.4  # inches, of a panel of curves
+_TILE = 1.9  # inches, side of an image
+_LOUD = 99.5  # percentile of magnitudes at the end of a scale
 _ERRORS = f"0 … {LARGEST_ERROR:g}"
-_RESIDUAL = "‖Φₖ(xₖ₋₁) − y‖"
-_FIRST, _SECOND, _THIRD = "tab:blue", "tab:orange", "tab:green"
+_RMS = "root mean square"
 
 
-def figures(study: Study) -> dict[str, Figure]:
-    """The figures that a study has, by name, in the order of a report."""
-    draw: dict[str, Callable[[Study], Figure]] = {
-        "stages": _pictures,
-        "progress": _progress,
-        "moves": _moves,
-        "gradient": _gradient,
-        "adjointness": _adjointness,
-        "steps": _steps,
-        "contraction": _contraction,
-        "depth": _depth,
-        "flow": _flow,
-        "attribution": _attribution,
-    }
-    return {name: draw[name](study) for name in ("stages", *study.subjects)}
-
-
-def _pictures(study: Study) -> Figure:
-    """g_k, v_k, x_k and what is wrong with it, or what it changed, stages left to right."""
-    loud = _loudest(np.stack(study.g))
-    before = [study.start, *study.x]
-    columns = [_reference(study)]
-    for k, (g, v, x, numbers) in enumerate(
-        zip(study.g, study.v, study.x, study.stages, strict=True), 1
-    ):
-        size = np.sqrt(np.mean(np.square(g, dtype=np.float64)))
-        cells: list[tuple[str, Any]] = [
-            (f"g{k}, rms {size:.2g}", 0.5 + g / (2 * loud)),
-            (f"v{k}{_decibel(numbers['psnr_v'])}", v),
-            (f"x{k}{_decibel(numbers['psnr_x'])}", x),
-        ]
-        if study.clean is None:
-            changed = error_map(x, before[k - 1].clip(0, 1))
-            cells.append((f"|x{k} − x{k - 1}|, {_ERRORS}", changed))
-        else:
-            cells.append((f"error of x{k}, {_ERRORS}", error_map(x, study.clean)))
-        columns.append(cells)
-    if study.config.degradation == "none":
-        columns = [cells[1:] for cells in columns]
-    rows, (height, width, _) = len(columns[0]), study.inputs.shape
-    figure = Figure(
-        figsize=(_TILE * len(columns), rows * (_TILE * height / width + 0.22)),
-        layout="constrained",
-    )
-    axes = figure.subplots(rows, len(columns), squeeze=False)
-    for column, cells in zip(axes.T, columns, strict=True):
-        for ax, (title, image) in zip(column, cells, strict=True):
-            ax.axis("off")
-            if image is not None:
-                ax.imshow(_shown(image), interpolation="nearest")
-                ax.set_title(title, fontsize=8, pad=2)
-    return figure
-
-
-def _reference(study: Study) -> list[tuple[str, Any]]:
-    """The column before the stages: the input, if it is a picture, and what is known of it."""
-    none = ("", None)
+def stages(estimates: list[Image], study: Study) -> Figure:
+    """Show g_k, v_k, x_k and its error, or its change, with the stages from left to right."""
+    clean, before, empty = study.clean, study.start, ("", None)
+    error = empty if clean is None else (f"error, {_ERRORS}", error_map(study.inputs, clean))
+    given = f"input{_decibel(study.input_scores.psnr[0])}", study.inputs
+    columns = [[empty, given, empty if clean is None else ("clean", clean), error]]
     if study.config.measurements:
-        return [none, none, ("clean, which is sampled", study.inputs), none]
-    decibel = "" if study.input is None else _decibel(study.input["psnr"])
-    column: list[tuple[str, Any]] = [none, (f"input{decibel}", study.inputs)]
-    if study.clean is None:
-        return [*column, none, none]
-    error = (f"error, {_ERRORS}", error_map(study.inputs, study.clean))
-    return [*column, ("clean", study.clean), error]
+        columns = [[empty, empty, ("clean, which is sampled", clean), empty]]
+    loud = _loudest(np.stack(study.g))
+    for k, (g, v, x) in enumerate(zip(study.g, study.v, estimates, strict=True)):
+        size = np.sqrt(np.mean(np.square(g, dtype=np.float64)))
+        error = f"|x{k + 1} − x{k}|, {_ERRORS}", error_map(x, before.clip(0, 1))
+        if clean is not None:
+            error = f"error of x{k + 1}, {_ERRORS}", error_map(x, clean)
+        v_title = f"v{k + 1}{_decibel(study.v_scores.psnr[k])}"
+        x_title = f"x{k + 1}{_decibel(study.x_scores.psnr[k])}"
+        g_cell = f"g{k + 1}, rms {size:.2g}", 0.5 + g / (2 * loud)
+        columns.append([g_cell, (v_title, v), (x_title, x), error])
+        before = x
+    return _tiles(columns if study.operators else [cells[1:] for cells in columns])
 
 
-def _progress(study: Study) -> Figure:
-    figure, ax = _new(study)
-    residuals = [s["residual"] for s in study.stages]
-    if study.stages[0]["psnr_x"] is None:
-        _line(ax, study, residuals, _RESIDUAL, _FIRST)
-        ax.set_ylabel("root mean square")
-        ax.set_ylim(bottom=0)
-        ax.legend(fontsize=8)
-        return figure
-    if study.input is not None and np.isfinite(study.input["psnr"]):
-        ax.axhline(study.input["psnr"], color="gray", linestyle=":", label="input")
-    steps = study.config.degradation != "none"
-    if steps:
-        _line(ax, study, [s["psnr_v"] for s in study.stages], "v, after the gradient step", _SECOND)
-    _line(ax, study, [s["psnr_x"] for s in study.stages], "x, after the proximal step", _FIRST)
-    ax.set_ylabel("PSNR, dB")
-    lines = [*ax.get_lines()]
-    if steps:
-        other = ax.twinx()
-        _line(other, study, residuals, f"{_RESIDUAL}, right", "lightgray")
-        other.set_ylabel("residual, rms")
-        other.set_ylim(bottom=0)
-        ax.set_zorder(other.get_zorder() + 1)
-        ax.patch.set_visible(False)
-        lines += other.get_lines()
-    ax.legend(lines, [str(line.get_label()) for line in lines], fontsize=8)
-    return figure
+class _Panel(NamedTuple):
+    """Curves over 1, 2 … by their labels, with grey lines at some levels."""
+
+    ylabel: str
+    curves: Mapping[str, ArrayLike]
+    levels: Mapping[float, str | None] = {}
+    yscale: str = "linear"
+    title: str = ""
 
 
-def _moves(study: Study) -> Figure:
-    figure, ax = _new(study)
-    _line(
-        ax, study, [s["gradient_move"] for s in study.stages], "‖v − x before‖, gradient", _SECOND
+def progress(measured: Progress, study: Study) -> Figure:
+    panels = []
+    if study.clean is not None:
+        given = study.input_scores.psnr[0]
+        curves = {"x, after the proximal step": study.x_scores.psnr}
+        if study.operators is not None:
+            curves["v, after the gradient step"] = study.v_scores.psnr
+        levels = {given: "input"} if np.isfinite(given) else {}
+        panels.append(_Panel("PSNR, dB", curves, levels))
+    if study.operators is not None:
+        panels.append(_Panel(_RMS, {"‖Φₖ(xₖ₋₁) − y‖": measured.residual}))
+    return _draw(*panels)
+
+
+def moves(measured: Progress, study: Study) -> Figure:
+    curves = {
+        "‖x − v‖, proximal": measured.proximal_move,
+        "‖v − x before‖, gradient": measured.gradient_move,
+        "‖x − x before‖, both": measured.change,
+    }
+    return _draw(_Panel(_RMS, curves, {0: None}))
+
+
+def gradient(measured: OperatorMeasures, study: Study) -> Figure:
+    found = measured.gradient
+    cosines = {"with the gradient": found.cosine}
+    if found.towards_clean is not None and np.isfinite(found.towards_clean).any():
+        cosines["of the step with the way to the clean image"] = found.towards_clean
+    ratio = {"data term after / before": found.data_ratio}
+    return _draw(_Panel("cosine", cosines, {0: None}), _Panel("", ratio, {1: None}, "log"))
+
+
+def adjointness(measured: OperatorMeasures, study: Study) -> Figure:
+    found = measured.adjointness
+    curves = {"random directions": found.random, "residuals met in use": found.in_use}
+    return _draw(_Panel("adjointness gap", curves, {0: None, 1: None}))
+
+
+def steps(measured: OperatorMeasures, study: Study) -> Figure:
+    found = measured.step
+    curves = {"ρL": found.product, "ρ": found.step_size, "L": found.curvature}
+    return _draw(_Panel("", curves, {0: None, operators.BOUND: "bound of ρL"}))
+
+
+def contraction(measured: Contraction, study: Study) -> Figure:
+    norms = {"image, memory held": measured.image, "image and memory": measured.state}
+    symmetry = {
+        "symmetry gap": measured.symmetry_gap,
+        "lowest ⟨u, Ju⟩ met": measured.lowest_quotient,
+    }
+    return _draw(
+        _Panel("largest singular value", norms, {1: None}, "log"),
+        _Panel("", symmetry, {0: None}, title="Jacobian of the proximal map"),
     )
-    _line(ax, study, [s["proximal_move"] for s in study.stages], "‖x − v‖, proximal", _FIRST)
-    _line(ax, study, [s["change"] for s in study.stages], "‖x − x before‖, both", _THIRD)
-    ax.set_ylabel("root mean square")
-    ax.set_ylim(bottom=0)
-    ax.legend(fontsize=8)
-    return figure
 
 
-def _gradient(study: Study) -> Figure:
-    figure, left, right = _side_by_side()
-    groups = [stage["gradient"] for stage in study.stages]
-    _line(left, study, [g["cosine"] for g in groups], "cosine with the gradient", _FIRST)
-    towards = [g["towards_clean"] for g in groups]
-    if any(value is not None for value in towards):
-        label = "cosine of the step with the way to the clean image"
-        _line(left, study, towards, label, _THIRD)
-    left.axhline(0, color="gray", linewidth=0.8)
-    left.set_ylim(-1.05, 1.05)
-    ratios = [g["data_ratio"] for g in groups]
-    _line(right, study, ratios, "data term after / before", _SECOND)
-    right.axhline(1, color="gray", linewidth=0.8, linestyle=":")
-    right.set_yscale("log")
-    for ax in (left, right):
-        _count(ax, study)
-        ax.legend(fontsize=8)
-    return figure
-
-
-def _adjointness(study: Study) -> Figure:
-    figure, ax = _new(study)
-    groups = [stage["adjointness"] for stage in study.stages]
-    _line(ax, study, [g["random"] for g in groups], "random directions", _FIRST)
-    _line(ax, study, [g["in_use"] for g in groups], "residuals met in use", _SECOND)
-    ax.set_ylabel("adjointness gap")
-    ax.set_ylim(0, 1.02)
-    ax.legend(fontsize=8)
-    return figure
-
-
-def _steps(study: Study) -> Figure:
-    figure, ax = _new(study)
-    groups = [stage["step"] for stage in study.stages]
-    _line(ax, study, [g["product"] for g in groups], "ρL", _FIRST)
-    _line(ax, study, [g["step_size"] for g in groups], "ρ", _SECOND)
-    _line(ax, study, [g["curvature"] for g in groups], "L", _THIRD)
-    ax.axhline(BOUND, color="gray", linestyle=":", label="bound of ρL")
-    ax.axhline(0, color="gray", linewidth=0.8)
-    ax.legend(fontsize=8)
-    return figure
-
-
-def _contraction(study: Study) -> Figure:
-    figure, left, right = _side_by_side()
-    groups = [stage["contraction"] for stage in study.stages]
-    _line(left, study, [g["image"] for g in groups], "image, memory held", _FIRST)
-    _line(left, study, [g["state"] for g in groups], "image and memory", _SECOND)
-    left.axhline(1, color="gray", linestyle=":")
-    left.set_yscale("log")
-    left.set_ylabel("largest singular value")
-    _line(right, study, [g["symmetry_gap"] for g in groups], "symmetry gap", _FIRST)
-    _line(right, study, [g["lowest_quotient"] for g in groups], "lowest ⟨u, Ju⟩ met", _SECOND)
-    right.axhline(0, color="gray", linewidth=0.8)
-    right.set_title("Jacobian of the proximal map", fontsize=9)
-    for ax in (left, right):
-        _count(ax, study)
-        ax.legend(fontsize=8)
-    return figure
-
-
-def _depth(study: Study) -> Figure:
-    depth: dict[str, Any] = study.depth or {}
-    if "psnr" in depth:
-        figure, left, right = _side_by_side()
-        right.plot(*_counted(depth["psnr_result"]), color=_FIRST, label="result, last stage's")
-        right.plot(*_counted(depth["psnr"]), color=_THIRD, label="estimate")
-        right.set_ylabel("PSNR, dB")
-        axes = left, right
-    else:
-        figure = Figure(figsize=_SIZE, layout="constrained")
-        left = figure.subplots()
-        axes = (left,)
-    if depth["residual"] is not None:
-        left.plot(*_counted(depth["residual"]), color=_FIRST, label="‖Φ(xₙ₋₁) − y‖")
-    left.plot(*_counted(depth["change"]), color=_SECOND, label="‖xₙ − xₙ₋₁‖")
-    left.set_yscale("log")
-    left.set_ylabel("root mean square")
-    for ax in axes:
-        ax.axvline(depth["trained"], color="gray", linestyle=":", label="in training")
-        if depth["diverged_at"] is not None:
-            ax.axvline(depth["diverged_at"], color="tab:red", linestyle=":", label="diverged")
+def depth(measured: Depth, study: Study) -> Figure:
+    moving = {"‖xₙ − xₙ₋₁‖": measured.change}
+    if measured.residual is not None:
+        moving["‖Φ(xₙ₋₁) − y‖"] = measured.residual
+    panels = [_Panel(_RMS, moving, yscale="log")]
+    if measured.psnr is not None and measured.psnr_result is not None:
+        scores = {"result, last stage's": measured.psnr_result, "estimate": measured.psnr}
+        panels.append(_Panel("PSNR, dB", scores))
+    figure = _draw(*panels)
+    for ax in figure.axes:
+        ax.axvline(measured.trained, color="gray", linestyle=":", label="in training")
+        if measured.diverged_at is not None:
+            ax.axvline(measured.diverged_at, color="tab:red", linestyle=":", label="diverged")
         ax.set_xlabel("n, iterations of the shared stage")
         ax.legend(fontsize=8)
     return figure
 
 
-def _flow(study: Study) -> Figure:
-    figure, left, right = _side_by_side()
-    groups = [stage["flow"] for stage in study.stages]
-    _line(left, study, [g["estimate"] for g in groups], "‖∂L/∂x‖", _FIRST)
-    _line(left, study, [g["weights"] for g in groups], "‖∂L/∂θ‖", _SECOND)
-    left.set_yscale("log")
-    left.legend(fontsize=8)
-    _count(left, study)
-    cosines = study.flow_cosines
-    if cosines is None:
-        right.axis("off")
-        return figure
-    image = right.imshow(cosines, vmin=-1, vmax=1, cmap="RdBu")
-    uses = range(2, 2 + len(cosines))
-    right.set_xticks(range(len(cosines)), [str(k) for k in uses])
-    right.set_yticks(range(len(cosines)), [str(k) for k in uses])
-    right.set_title("cosines of the gradients of the shared weights' uses", fontsize=9)
-    right.set_xlabel("stage")
-    figure.colorbar(image, ax=right)
+def flow(measured: Flow, study: Study) -> Figure:
+    norms = {"‖∂L/∂x‖": measured.estimates, "‖∂L/∂θ‖": measured.weights}
+    panels = [_Panel("", norms, yscale="log")]
+    if measured.cosines is None:
+        return _draw(*panels)
+    figure = _draw(*panels, _Panel("", {}, title="cosines of the uses of the shared weights"))
+    ax = figure.axes[1]
+    end = len(measured.cosines) + 1.5
+    extent = (1.5, end, end, 1.5)  # stages from 2 on, downwards
+    image = ax.imshow(measured.cosines, vmin=-1, vmax=1, cmap="RdBu", extent=extent)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.colorbar(image, ax=ax)
     return figure
 
 
-def _attribution(study: Study) -> Figure:
-    explained = study.explained
-    assert explained is not None
-    maps = [*explained.saliency]
-    figure = Figure(figsize=(_TILE * (len(maps) + 1), _TILE + 0.5), layout="constrained")
-    axes = figure.subplots(1, len(maps) + 1)
-    given = "picture" if study.config.measurements else "input"
-    for k, (ax, saliency) in enumerate(zip(axes, maps, strict=False), 1):
+def attribution(measured: PatchAttribution, study: Study) -> Figure:
+    given, columns = "image" if study.config.measurements else "input", []
+    for k, (saliency, (_, radius)) in enumerate(
+        zip(measured.saliency, measured.radii, strict=True)
+    ):
         # On a logarithmic scale of three decades: what is far from the patch is weak.
         with np.errstate(over="ignore", invalid="ignore"):  # of derivatives that are not finite
             strength = np.log10(saliency / (saliency.max() or 1) + 1e-3) / 3 + 1
-        ax.imshow(strength, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
-        radius = study.stages[k - 1]["attribution"]["radius_95"]
-        within = "" if radius is None else f", 95 % in {radius:.0f} px"
-        ax.set_title(f"|∂ patch of x{k}/∂ {given}|{within}", fontsize=7)
-    found = explained.integrated
-    loud = _loudest(found)
-    axes[-1].imshow(found, cmap="RdBu", vmin=-loud, vmax=loud, interpolation="nearest")
-    axes[-1].set_title("integrated gradients", fontsize=7)
-    patch = explained.patch
-    columns = patch.x - 0.5 + patch.width * np.array([0, 1, 1, 0, 0])
-    rows = patch.y - 0.5 + patch.height * np.array([0, 0, 1, 1, 0])
-    for ax in axes:
-        ax.plot(columns, rows, color="tab:cyan", linewidth=0.8)
-        ax.axis("off")
+        title = f"|∂ patch of x{k + 1}/∂ {given}|, 95 % in {radius:.0f} px"
+        columns.append([(title, colormaps["magma"](strength)[..., :3])])
+    signed = 0.5 + measured.integrated / (2 * _loudest(measured.integrated))
+    columns.append([("integrated gradients", colormaps["RdBu"](signed)[..., :3])])
+    figure, patch = _tiles(columns), measured.patch
+    corner = patch.x - 0.5, patch.y - 0.5
+    for ax in figure.axes:
+        frame = Rectangle(corner, patch.width, patch.height, fill=False, edgecolor="tab:cyan")
+        ax.add_patch(frame)
     return figure
 
 
-def _new(study: Study) -> tuple[Figure, Any]:
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    ax = figure.subplots()
-    _count(ax, study)
-    return figure, ax
+def _tiles(columns: Sequence[Sequence[tuple[str, Any]]]) -> Figure:
+    """Show images under their titles; cells without an image stay empty."""
+    height, width = columns[-1][-1][1].shape[:2]
+    shape = len(columns[0]), len(columns)
+    size = shape[1] * _TILE, shape[0] * (_TILE * height / width + 0.22)
+    figure = Figure(size, layout="constrained")
+    for column, cells in zip(figure.subplots(*shape, squeeze=False).T, columns, strict=True):
+        for ax, (title, image) in zip(column, cells, strict=True):
+            ax.axis("off")
+            if image is not None:
+                grey = image.shape[2] == 1
+                shown = image if image.dtype == np.uint8 else image.clip(0, 1)
+                ax.imshow(np.repeat(shown, 3, axis=2) if grey else shown, interpolation="nearest")
+                ax.set_title(title, fontsize=7, pad=2)
+    return figure
 
 
-def _side_by_side() -> tuple[Figure, Any, Any]:
-    figure = Figure(figsize=(1.5 * _SIZE[0], _SIZE[1]), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    return figure, left, right
-
-
-def _count(ax: Any, study: Study) -> None:
-    ax.set_xticks(range(1, len(study.stages) + 1))
-    ax.set_xlabel("stage")
-
-
-def _line(ax: Any, study: Study, values: list[float | None], label: str, color: str) -> None:
-    ax.plot(range(1, len(study.stages) + 1), _gaps(values), "o-", color=color, label=label)
-
-
-def _counted(values: list[float | None]) -> tuple[range, list[float]]:
-    return range(1, len(values) + 1), _gaps(values)
-
-
-def _gaps(values: list[float | None]) -> list[float]:
-    return [np.nan if value is None else value for value in values]
+def _draw(*panels: _Panel) -> Figure:
+    figure = Figure((_WIDTH * (1 + len(panels)) / 2, _HEIGHT), layout="constrained")
+    axes: list[Axes] = [*figure.subplots(1, len(panels), squeeze=False)[0]]
+    for ax, panel in zip(axes, panels, strict=True):
+        for label, values in panel.curves.items():
+            numbers = range(1, np.size(values) + 1)
+            ax.plot(numbers, np.asarray(values), "o-", markersize=3, label=label)
+        for level, label in panel.levels.items():
+            ax.axhline(level, color="gray", linestyle=":", label=label)
+        if panel.curves:
+            ax.legend(fontsize=8)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set(xlabel="stage", ylabel=panel.ylabel, yscale=panel.yscale)
+        ax.set_title(panel.title, fontsize=9)
+    return figure
 
 
 def _loudest(values: NDArray[Any]) -> float:
-    """The magnitude that becomes the end of a scale."""
+    """Return the magnitude that becomes the end of a scale."""
     finite = np.abs(values[np.isfinite(values)])
     return (float(np.percentile(finite, _LOUD)) if finite.size else 0.0) or 1.0
 
 
-def _shown(image: NDArray[Any]) -> NDArray[Any]:
-    """Clamped, and grey as grey."""
-    clamped = image if image.dtype == np.uint8 else image.clip(0, 1)
-    if clamped.shape[2] == 1:
-        return colormaps["gray"](clamped[..., 0])[..., :3]
-    return clamped
-
-
-def _decibel(psnr: float | None) -> str:
-    return "" if psnr is None else f", {psnr:.2f} dB"
+def _decibel(psnr: float) -> str:
+    return "" if np.isnan(psnr) else f", {psnr:.2f} dB"

@@ -6,17 +6,24 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from dgunet_jax.analysis.spectra import cosine, inner, largest_singular_value_of, norm, probe, unit
+from dgunet_jax.analysis.spectra import cosine, inner, largest_singular_value, norm, probe, unit
 from dgunet_jax.models.unfold import UnfoldedStage
 from dgunet_jax.operators.base import Operator
 from dgunet_jax.system.compilation import highest
 
 Array = jax.Array
 
+BOUND = 2.0  # gradient descent on a data term of curvature L converges for ρ L below it
+TOLERANCE = 1e-3  # relative, of √L
+
 
 @flax.struct.dataclass
 class Adjointness:
     """Adjointness gaps of a stage's operators, each (N,) in [0, 1]; 0 for an adjoint pair.
+
+    gap = |⟨J_Φᵀ(r) u, w⟩ − ⟨u, J_Φ(x) w⟩| / (|⟨J_Φᵀ(r) u, w⟩| + |⟨u, J_Φ(x) w⟩|), at an estimate x
+    and a residual r: the dot-product test of seismic inversion (Claerbout, Earth Soundings
+    Analysis, 1992), on derivatives, since learned operators are not linear.
 
     Attributes:
       random: mean over pairs of random directions.
@@ -29,44 +36,15 @@ class Adjointness:
 
 
 @highest
-def adjointness_gap(
-    forward: Callable[[Array], Array],
-    adjoint: Callable[[Array], Array],
-    x: Array,
-    r: Array,
-    u: Array,
-    w: Array,
-) -> Array:
-    """|⟨J_Φᵀ(r) u, w⟩ − ⟨u, J_Φ(x) w⟩| / (|⟨J_Φᵀ(r) u, w⟩| + |⟨u, J_Φ(x) w⟩|), (N,).
-
-    Two JVPs. The dot-product test of seismic inversion (Claerbout, Earth Soundings Analysis, 1992),
-    on derivatives, since learned operators are not linear.
-
-    Args:
-      forward: Φ, images to measurements.
-      adjoint: Φᵀ, measurements to images.
-      x: where Φ is differentiated, (N, H, W, C).
-      r: where Φᵀ is differentiated, of the measurements' shape.
-      u: a direction of measurements.
-      w: a direction of images.
-    """
-    left = inner(jax.jvp(adjoint, (r,), (u,))[1], w)
-    right = inner(u, jax.jvp(forward, (x,), (w,))[1])
-    return jnp.abs(left - right) / (jnp.abs(left) + jnp.abs(right))
-
-
-@highest
 def adjointness(
     operator: Operator, x: Array, y: Array, key: Array, probes: int = 16
 ) -> Adjointness:
-    """The gaps of a stage's operators at its estimate and residual; 2 (probes + 1) JVPs.
+    """Measure a stage's operators at its estimate and residual; 2 (probes + 1) JVPs.
 
     Args:
       operator: Φ and Φᵀ.
-      x: the estimate before the step, (N, H, W, C).
-      y: the measurement.
-      key: of the random directions.
-      probes: pairs of them.
+      x, y: the estimate before the step, (N, H, W, C), and the measurement.
+      key: of the random directions, `probes` pairs.
     """
 
     def adjoint(r: Array) -> Array:
@@ -75,7 +53,9 @@ def adjointness(
     residual = operator.forward(x) - y
 
     def gap(u: Array, w: Array) -> Array:
-        return adjointness_gap(operator.forward, adjoint, x, residual, u, w)
+        left = inner(jax.jvp(adjoint, (residual,), (u,))[1], w)
+        right = inner(u, jax.jvp(operator.forward, (x,), (w,))[1])
+        return jnp.abs(left - right) / (jnp.abs(left) + jnp.abs(right))
 
     def random_gap(key: Array) -> Array:
         first, second = jax.random.split(key)
@@ -91,7 +71,7 @@ def adjointness(
 class GradientQuality:
     """The direction g = Φᵀ(Φ(x) − y) of a step beside the gradient J_Φ(x)ᵀ(Φ(x) − y); each (N,).
 
-    All are NaN where the residual is zero: there is no direction then.
+    All are NaN where the residual is zero, since there is no direction then.
 
     Attributes:
       cosine: between the two, in [−1, 1]; 1 for a true gradient, above 0 if −g descends.
@@ -112,17 +92,15 @@ class GradientQuality:
 def gradient_quality(
     operator: Operator, step_size: Array | float, x: Array, y: Array, clean: Array | None = None
 ) -> GradientQuality:
-    """Compares a stage's direction with the gradient, in two runs of Φ, one of Φᵀ and one VJP.
+    """Compare a stage's direction with the gradient, in two runs of Φ, one of Φᵀ and one VJP.
 
     Source: −g descends on f if ⟨g, ∇f⟩ > 0 (Nocedal and Wright, Numerical Optimization, 2006, 2.2);
     −ρ g does if this has the sign of ρ.
 
     Args:
-      operator: Φ and Φᵀ of the stage.
-      step_size: ρ.
-      x: the estimate before the step, (N, H, W, C).
-      y: the measurement.
-      clean: the clean images, if they are known.
+      operator, step_size: Φ and Φᵀ, and ρ of the stage.
+      x, y: the estimate before the step, (N, H, W, C), and the measurement.
+      clean: the clean images, or None.
     """
     predicted, pull = jax.vjp(operator.forward, x)
     residual = predicted - y
@@ -137,20 +115,16 @@ def gradient_quality(
     )
 
 
-BOUND = 2.0  # ρ L below it: gradient descent on a data term of curvature L converges
-TOLERANCE = 1e-3  # relative, of √L
-
-
 @flax.struct.dataclass
 class Step:
     """A step size beside the curvature of its data term; each (N,).
 
     Attributes:
       step_size: ρ.
-      curvature: L = ‖J_Φ(x)‖₂², the Gauss-Newton curvature of ½‖Φ(x) − y‖²; it comes from below.
+      curvature: L = ‖J_Φ(x)‖₂², the Gauss-Newton curvature of ½‖Φ(x) − y‖², approached from below.
       product: ρ L. Descent is certain in (0, 2) for a linear Φ with its adjoint (Nesterov,
         Introductory Lectures on Convex Optimization, 2004, 1.2.3); a negative one ascends.
-      converged: whether √L is certain to be within the tolerance of a singular value.
+      converged: √L is certain to be within the tolerance of a singular value.
     """
 
     step_size: Array
@@ -161,23 +135,18 @@ class Step:
 
 @highest
 def step(
-    stage: UnfoldedStage,
-    x: Array,
-    key: Array,
-    tolerance: float = TOLERANCE,
-    most: int = 100,
+    stage: UnfoldedStage, x: Array, key: Array, tolerance: float = TOLERANCE, most: int = 100
 ) -> Step:
-    """Measures ρ and L; at most `most` JVPs and VJPs of Φ, for the trained networks about 50.
+    """Measure ρ and L; at most `most` JVPs and VJPs of Φ, for the trained networks about 50.
 
-    Not for use under `jit`: see `largest_singular_value_of`.
+    Not for use under `jit`: see `largest_singular_value`.
 
     Args:
-      stage: as `dgunet_jax.unfold` gives it.
+      stage: as `dgunet_jax.unfold` returns it.
       x: the estimate before the step, (N, H, W, C).
-      key: of the first direction.
-      tolerance, most: of the iterations, see `largest_singular_value_of`.
+      key, tolerance, most: of the iteration, see `largest_singular_value`.
     """
-    found = largest_singular_value_of(_linearized(stage, x), x, key, tolerance, most)
+    found = largest_singular_value(_linearized(stage, x), x, key, tolerance, most)
     curvature = jnp.square(found.value)
     sizes = jnp.broadcast_to(jnp.asarray(stage.step_size, x.dtype), curvature.shape)
     return Step(sizes, curvature, sizes * curvature, found.converged)

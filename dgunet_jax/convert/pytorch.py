@@ -1,9 +1,7 @@
 """Official state dicts to variables of the network, and back."""
 
 import dataclasses
-import functools
 import re
-import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from dgunet_jax.convert import state_dict, table
-from dgunet_jax.convert.table import check_official, mismatches, named, wrong
+from dgunet_jax.convert.table import check_official
 from dgunet_jax.convert.torch_pickle import kind
-from dgunet_jax.models.config import VARIANTS, DGUNetConfig
-from dgunet_jax.models.network import DGUNet, abstract_params, flatten, unflatten
-from dgunet_jax.system.errors import UserError, listed, printable
+from dgunet_jax.models.config import VARIANTS, DGUNetConfig, told_otherwise
+from dgunet_jax.models.network import (
+    DGUNet,
+    abstract_params,
+    flatten,
+    mismatches,
+    shapes_of,
+    unflatten,
+    wrong,
+)
+from dgunet_jax.system.errors import UserError, listed, named, printable
 
 DEFAULT_STAGES = 7
 """Stages of a DGUNet whose checkpoint does not tell: all released ones have seven."""
@@ -143,11 +149,6 @@ def read_official(
     return Official(DGUNet(config), variables, assumed, chosen.name, tuple(notes))
 
 
-def told_otherwise(stated: int, num_stages: int) -> str:
-    """Return the note that a network is read with another number of stages than it was saved."""
-    return f"was saved with {stated} stages; it is read with {num_stages}"
-
-
 def to_pytorch(model: DGUNet, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Every tensor of the official state dict: names, OIHW layouts, unused ones zero, tied ones
     copied.
@@ -220,13 +221,6 @@ def recognise(arrays: Mapping[str, Any], num_stages: int | None = None) -> DGUNe
         num_stages=next(k for k in (found, num_stages, DEFAULT_STAGES) if k is not None),
         measurements=size("Phi", 0, rank=2) if sensing else 0,
     )
-
-
-@functools.lru_cache(maxsize=8)
-def shapes_of(config: DGUNetConfig) -> Mapping[str, tuple[int, ...]]:
-    """Return the shape of every array of a network, by the names that `flatten` gives."""
-    flat = flatten(abstract_params(config))
-    return types.MappingProxyType({name: leaf.shape for name, leaf in flat.items()})
 
 
 def official_shapes(config: DGUNetConfig) -> dict[str, tuple[int, ...]]:

@@ -8,9 +8,8 @@ from typing import Any
 
 from dgunet_jax.convert import table
 from dgunet_jax.convert.storage import Opaque, UnreadTensor
-from dgunet_jax.convert.table import named
 from dgunet_jax.convert.torch_pickle import inline_array, kind
-from dgunet_jax.system.errors import UserError, counted, listed
+from dgunet_jax.system.errors import UserError, counted, listed, named
 
 _DEEPEST = 32  # dicts within dicts, and parts of a prefix
 _MOST_MODULES = 10_000  # of a pickled network; one that is shared counts each time

@@ -48,8 +48,8 @@ class Chosen:
     def size(self, index: int) -> tuple[int, int]:
         return self.source.size(self.indices[index])
 
-    def read(self, index: int, rows: int | None = None) -> tuple[NDArray[np.uint8], ...]:
-        return self.source.read(self.indices[index], rows)
+    def read(self, index: int) -> tuple[NDArray[np.uint8], ...]:
+        return self.source.read(self.indices[index])
 
 
 def choose(

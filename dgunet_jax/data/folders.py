@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from dgunet_jax.images.stored import ENDINGS
+from dgunet_jax.images import ENDINGS
 from dgunet_jax.system.errors import UserError, listed, reason
 
 

@@ -156,11 +156,13 @@ def match_folders(inputs: Path, targets: Path, pattern: Pattern | None = None) -
 
     Args:
       inputs, targets: the folders; one that is missing is empty.
-      pattern: what is followed instead.
+      pattern: what is followed instead. If it has folders, images lie anywhere below `inputs`.
 
     Raises:
       UserError: a folder cannot be read.
     """
+    if pattern is not None and pattern.has_folders:
+        return _match_below(inputs, pattern)
     held = [visible(folder) if is_folder(folder) else [] for folder in (inputs, targets)]
     pictures = [[path for path in paths if _is_one(path)] for paths in held]
     if pattern is None:
@@ -171,14 +173,8 @@ def match_folders(inputs: Path, targets: Path, pattern: Pattern | None = None) -
     return matched
 
 
-def match_below(folder: Path, pattern: Pattern) -> Matched:
-    """Pair the pictures below a folder by a pattern that has folders.
-
-    Pictures in folders that hold none of a pair are not looked at.
-
-    Raises:
-      UserError: a folder cannot be read.
-    """
+def _match_below(folder: Path, pattern: Pattern) -> Matched:
+    """Pair the images below a folder; folders that hold none of a pair are not looked at."""
     visible(folder)
     problems: list[str] = []
     files = sorted(walk(folder, problems))
@@ -233,7 +229,7 @@ def _only_ones(folder: Path, groups: Sequence[Sequence[Path]]) -> tuple[Path, Pa
 
 
 def sequences_of_pairs(folder: Path) -> list[tuple[Path, Path, str]]:
-    """Find the folders of pairs in each folder in a folder, and the names of these.
+    """Find the folders of pairs in each folder in a folder, and the names of these with a "/".
 
     A folder that lacks one, or both, stands with the names that the others' have: it is missing.
 
@@ -244,12 +240,8 @@ def sequences_of_pairs(folder: Path) -> list[tuple[Path, Path, str]]:
     known = next((names for names in found.values() if names is not None), None)
     if known is None:
         return []
-    usual = [path.name for path in known]
-    sequences = []
-    for path, names in found.items():
-        inputs, targets = names or (path / usual[0], path / usual[1])
-        sequences.append((inputs, targets, path.name))
-    return sequences
+    missing = {path: (path / known[0].name, path / known[1].name) for path in found}
+    return [(*(names or missing[path]), f"{path.name}/") for path, names in found.items()]
 
 
 def _is_one(path: Path) -> bool:
@@ -321,64 +313,101 @@ def _fields(side: str, name: str) -> re.Match[str] | None:
 
 _PARTS = ("train", "test")
 
-# The folders of inputs and of targets, and what begins the names of their pairs.
+# The folders of inputs and of targets, and what begins the places of their pairs.
 Folders = tuple[Path, Path, str]
 
 
 @dataclasses.dataclass(frozen=True)
 class PairPaths:
-    """The files of a pair, and the name it is reported under."""
+    """The files of a pair.
+
+    Attributes:
+      place: where the input lies below the folder of inputs, without its ending; of sequences with
+        the sequence in front, as GoPro's SEQUENCE/FRAME.
+    """
 
     input: Path
     target: Path
-    name: str
+    place: str
+
+    @property
+    def name(self) -> str:
+        """The place with "-" between folders, under which the pair is reported."""
+        return self.place.replace("/", "-")
+
+
+@dataclasses.dataclass
+class Pairs:
+    """The pairs in some folders, by name, and the files that belong to none.
+
+    Attributes:
+      problems: images without a counterpart, or with several, and why.
+      others: what is not an image by its name.
+    """
+
+    pairs: list[PairPaths] = dataclasses.field(default_factory=list)
+    problems: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
+    others: list[Path] = dataclasses.field(default_factory=list)
+
+    def add(self, matched: Matched, inputs: Path, prefix: str = "") -> None:
+        """Add what was matched in a folder of inputs; `prefix` begins the places."""
+        for image, target in matched.pairs:
+            place = prefix + image.relative_to(inputs).with_suffix("").as_posix()
+            self.pairs.append(PairPaths(image, target, place))
+        self.pairs.sort(key=lambda pair: pair.name)
+        several = [
+            path
+            for ours, theirs in matched.ambiguous
+            for path in (*ours, *(theirs if len(theirs) > 1 else ()))
+        ]
+        for reason, paths in (
+            ("no target", matched.without_target),
+            ("ambiguous", several),
+            ("no input", matched.without_input),
+            ("does not fit the pattern", matched.misfits),
+        ):
+            self.problems += [(path, reason) for path in paths]
+        self.others += [path for path in matched.others if path not in self.others]
 
 
 def find_pairs(folder: Path, pattern: Pattern | None = None) -> list[PairPaths]:
-    """Find the pairs in a folder.
+    """Return the pairs in a folder, by name, none of whose files is without a counterpart.
 
     They lie in one of these ways:
 
-    * in two folders that `matching.folders_of_pairs` knows; others beside them are not looked at;
+    * in two folders that `folders_of_pairs` knows; others beside them are not looked at;
     * as GoPro comes: in two such folders of one folder for every sequence; `blur_gamma/` is not
       looked at;
     * like that in its folder `train/` or `test/`, if it has only one of them;
     * where a pattern says; the folder itself, if it is of names without folders and there are none
       of the above.
 
-    Which input belongs to which target is said by `matching.match_folders`, or by the pattern.
+    Which input belongs to which target is said by `match_folders`, or by the pattern.
 
     Args:
       folder: that of the data set, or a part of it.
       pattern: of the names of inputs and targets.
 
-    Returns:
-      The pairs by name. That is the input's stem; of GoPro's sequences with the sequence's name and
-      "-" before it, and of a pattern with folders with their names before it.
-
     Raises:
       UserError: no such folder, or nothing in it that lies like this; or, in one line, all files
-        there that have no counterpart or several, or are not pictures by their ending, unless they
+        there that have no counterpart or several, or are not images by their ending, unless they
         are hidden.
     """
-    pairs: list[PairPaths] = []
-    problems: list[str] = []
-    for matched, prefix, lost in _matched(folder, pattern):
-        for image, target in matched.pairs:
-            name = image.stem
-            if pattern is not None and pattern.has_folders:
-                name = "-".join(image.relative_to(folder).with_suffix("").parts)
-            pairs.append(PairPaths(image, target, prefix + name))
-        why = [*_problems(matched), *((path, "missing") for path in lost)]
-        problems += [f"{path.relative_to(folder)} ({reason})" for path, reason in why]
+    found, lost = Pairs(), []
+    for inputs, targets, prefix in _find_folders(folder, pattern):
+        found.add(match_folders(inputs, targets, pattern), inputs, prefix)
+        lost += [path for path in (inputs, targets) if not is_folder(path)]
+    problems = [(path, "a folder" if is_folder(path) else "not a picture") for path in found.others]
+    problems += [*found.problems, *((path, "missing") for path in lost)]
     if problems:
+        named = [f"{path.relative_to(folder)} ({reason})" for path, reason in problems]
         raise UserError(
-            f"{folder}: files without a pair ({len(problems)}): {listed(problems)};"
+            f"{folder}: files without a pair ({len(named)}): {listed(named)};"
             " an input has the name of its target, or data.pairs (--pairs) says how they differ"
         )
-    if not pairs:
+    if not found.pairs:
         raise UserError(f"{folder}: holds no pictures")
-    return sorted(pairs, key=lambda pair: pair.name)
+    return found.pairs
 
 
 def holds_pairs(folder: Path) -> bool:
@@ -390,30 +419,8 @@ def holds_pairs(folder: Path) -> bool:
     return bool(_parts(folder))
 
 
-def _matched(folder: Path, pattern: Pattern | None) -> Iterator[tuple[Matched, str, list[Path]]]:
-    """What is in each two folders, what begins its names, and which of the folders are missing."""
-    if pattern is not None and pattern.has_folders:
-        yield match_below(folder, pattern), "", []
-        return
-    for inputs, targets, prefix in _find_folders(folder, pattern):
-        lost = [path for path in (inputs, targets) if not is_folder(path)]
-        yield match_folders(inputs, targets, pattern), prefix, lost
-
-
-def _problems(matched: Matched) -> Iterator[tuple[Path, str]]:
-    """The files that belong to no pair, with the reason."""
-    for path in matched.others:
-        yield path, "a folder" if is_folder(path) else "not a picture"
-    yield from ((path, "no target") for path in matched.without_target)
-    for inputs, targets in matched.ambiguous:
-        several = [*inputs, *(targets if len(targets) > 1 else [])]
-        yield from ((path, "ambiguous") for path in several)
-    yield from ((path, "no input") for path in matched.without_input)
-    yield from ((path, "does not fit the pattern") for path in matched.misfits)
-
-
 def _parts(folder: Path) -> list[Path]:
-    """The folder, if pairs lie in it, or else those of its parts in which they do."""
+    """Return the folder, if pairs lie in it, or else those of its parts in which they do."""
     if folders_of_pairs(folder) is not None:
         return [folder]
     parts = [folder / name for name in _PARTS]
@@ -422,7 +429,7 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def _find_folders(folder: Path, pattern: Pattern | None) -> list[Folders]:
-    parts = _parts(folder)
+    parts = [] if pattern is not None and pattern.has_folders else _parts(folder)
     if not parts and pattern is not None:
         return [(folder, folder, "")]
     if not parts:
@@ -436,8 +443,7 @@ def _layout(folder: Path) -> list[Folders]:
     found = folders_of_pairs(folder)
     if found is not None:
         return [(*found, "")]
-    # Folders of others than blurred pictures may be several data sets.
+    # Folders of others than blurred images may be several data sets.
     sequences = sequences_of_pairs(folder)
-    if not any("blur" in inputs.name.casefold() for inputs, _, _ in sequences):
-        return []
-    return [(inputs, targets, f"{name}-") for inputs, targets, name in sequences]
+    blurred = any("blur" in inputs.name.casefold() for inputs, _, _ in sequences)
+    return sequences if blurred else []

@@ -210,8 +210,7 @@ class _Patch(grain.transforms.RandomMap):
         symmetry = draw_dihedral(rng)
         factor = draw_saturation(rng) if self.config.saturation else 1.0
         patches: list[NDArray[Any]] = [
-            dihedral(cut(image, top, left, size), symmetry)
-            for image in self.source.read(element, min(top + size, height))
+            dihedral(cut(image, top, left, size), symmetry) for image in self.source.read(element)
         ]
         if not self.config.in_bytes:
             patches = [change_saturation(unit_range(patch), factor) for patch in patches]

@@ -17,7 +17,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from numpy.typing import NDArray
 
 from dgunet_jax.data.sources import Files, FileSource, stamp
-from dgunet_jax.images.reading import Encoded, read_header, read_rgb
+from dgunet_jax.images import Encoded, read_header, read_rgb
 from dgunet_jax.system.errors import UserError, listed, reason
 from dgunet_jax.system.files import local_path, read_bytes
 
@@ -168,13 +168,13 @@ class RecordSource:
             self._sizes[index] = header.height, header.width
         return self._sizes[index]
 
-    def read(self, index: int, rows: int | None = None) -> tuple[NDArray[np.uint8], ...]:
+    def read(self, index: int) -> tuple[NDArray[np.uint8], ...]:
         encoded = self._encoded(index)
         images = tuple(map(read_rgb, encoded))
         if len({image.shape for image in images}) > 1:
             sizes = " and ".join(f"{image.shape[1]}×{image.shape[0]}" for image in images)
             raise UserError(f"{encoded[0].name}: its pair is {sizes}; both must have one size")
-        return tuple(image[:rows] for image in images)
+        return images
 
     def _record(self, index: int) -> dict[str, bytes]:
         skipped = {name: tfds.decode.SkipDecoding() for name in self._features}

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from dgunet_jax.data.config import RECORDS_PREFIX, photograph_names
 from dgunet_jax.data.folders import pictures_below
 from dgunet_jax.data.pairs import Pattern, find_pairs, holds_pairs
-from dgunet_jax.data.png_rows import upper_rows
-from dgunet_jax.images.reading import read_header, read_rgb
+from dgunet_jax.images import read_header, read_rgb
 from dgunet_jax.system.errors import UserError, listed
 from dgunet_jax.system.files import local_path
 from dgunet_jax.system.memory import total_memory
@@ -57,15 +56,8 @@ class Source(Protocol):
         """Height and width in pixels, known without decoding."""
         ...
 
-    def read(self, index: int, rows: int | None = None) -> tuple[NDArray[np.uint8], ...]:
-        """The clean picture alone, or the degraded and the clean one.
-
-        Args:
-          index: of the picture or pair.
-          rows: how many are needed, from the top; None: all.
-
-        Returns:
-          RGB (rows, W, 3) each.
+    def read(self, index: int) -> tuple[NDArray[np.uint8], ...]:
+        """Return the clean picture alone, or the degraded and the clean one, RGB (H, W, 3) each.
 
         Raises:
           UserError: it cannot be decoded; the message names the file.
@@ -134,10 +126,9 @@ class FileSource:
     def size(self, index: int) -> tuple[int, int]:
         return self._sizes[index]
 
-    def read(self, index: int, rows: int | None = None) -> tuple[NDArray[np.uint8], ...]:
+    def read(self, index: int) -> tuple[NDArray[np.uint8], ...]:
         size = self._sizes[index]
-        rows = size[0] if rows is None else rows
-        return tuple(self._decoder.read(path, size, rows) for path in self._files[index].paths)
+        return tuple(self._decoder.read(path, size) for path in self._files[index].paths)
 
     def keys(self) -> list[str] | None:
         seen: Counter[str] = Counter()
@@ -281,8 +272,7 @@ class Decoder:
     """Decodes pictures, and keeps the first ones in memory as long as there is room.
 
     None is ever thrown out: an epoch asks for each picture once, and in such an order keeping those
-    that were used last finds fewer of them again than keeping any. Of a picture that is not kept,
-    only the rows that are needed are decoded, where its format allows that (PNG).
+    that were used last finds fewer of them again than keeping any.
 
     Args:
       room: bytes of decoded pictures that are kept.
@@ -294,30 +284,31 @@ class Decoder:
         self._kept: dict[Path, NDArray[np.uint8]] = {}
         self._lock = threading.Lock()
 
-    def read(self, path: Path, size: tuple[int, int], rows: int) -> NDArray[np.uint8]:
-        """The first rows of a picture; may be called from several threads at once.
+    def read(self, path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return a picture; may be called from several threads at once.
 
         Args:
           path: the picture.
           size: the height and width that it is known to have.
-          rows: 1 to the height.
 
         Returns:
-          Read-only uint8 RGB (rows, width, 3).
+          Read-only uint8 RGB (H, W, 3).
 
         Raises:
-          UserError: as `images.reading.read_rgb` does, or the picture has another size.
+          UserError: as `images.read_rgb` does, or the picture has another size.
         """
         image = self._kept.get(path)
         if image is None:
             chosen = self._choose(path, size)
-            image = None if chosen else _upper_rows(path, size, rows)
-            if image is None:
-                image = _whole(path, size)
+            image = read_rgb(path)
+            if image.shape[:2] != size:
+                raise UserError(
+                    f"{path}: has changed its size since the training pictures were looked at"
+                )
             image.flags.writeable = False
             if chosen:
                 self._kept[path] = image
-        return image[:rows]
+        return image
 
     def _choose(self, path: Path, size: tuple[int, int]) -> bool:
         """Whether a picture is to be kept that is about to be decoded."""
@@ -337,19 +328,3 @@ def quarter_of_memory() -> int:
     """
     total = total_memory()
     return 1 << 30 if total is None else total // 4
-
-
-def _upper_rows(path: Path, size: tuple[int, int], rows: int) -> NDArray[np.uint8] | None:
-    if path.suffix.lower() != ".png":
-        return None
-    image = upper_rows(path, size, rows)
-    if image is not None and image.shape[2] == 1:
-        image = np.repeat(image, 3, axis=2)
-    return image
-
-
-def _whole(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    image = read_rgb(path)
-    if image.shape[:2] != size:
-        raise UserError(f"{path}: has changed its size since the training pictures were looked at")
-    return image

@@ -104,7 +104,7 @@ def cut(image: NDArray[Any], top: int, left: int, size: int) -> NDArray[Any]:
     """Cuts a square out of an image, extended by `pad_to` where it is smaller.
 
     Args:
-      image: (H, W, C); rows below the square may be missing.
+      image: (H, W, C).
       top, left: of the square, from `draw_corner`.
       size: side of the square, pixels.
 

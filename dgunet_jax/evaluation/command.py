@@ -1,24 +1,28 @@
-"""What `dgunet evaluate` does."""
+"""`dgunet evaluate`: a data set, or several under one mean."""
 
 import argparse
+import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dgunet_jax import __version__
 from dgunet_jax.data.folders import lies_in, visible
 from dgunet_jax.data.pairs import Pattern
-from dgunet_jax.evaluation import datasets, report
-from dgunet_jax.evaluation.evaluate import evaluate, evaluate_suite
-from dgunet_jax.evaluation.protocols import SUITES, Protocol, protocols
-from dgunet_jax.evaluation.restoring import Restoring
+from dgunet_jax.evaluation import report
+from dgunet_jax.evaluation.datasets import find
+from dgunet_jax.evaluation.protocols import SUITES, Protocol, Suite, protocols
+from dgunet_jax.evaluation.real_noise import Submission
+from dgunet_jax.evaluation.samples import Method, RestoredSample, Sample, Source
+from dgunet_jax.evaluation.scores import RESULTS, Evaluation, as_json, mean, write_json
+from dgunet_jax.evaluation.scoring import JOURNAL, MOST, another, check_same, extremes, score
 from dgunet_jax.restoration.command import parse_bytes, parse_mesh, parse_tile
-from dgunet_jax.system.errors import UserError, counted, printable
+from dgunet_jax.system.errors import UserError, counted, listed, printable
+from dgunet_jax.system.files import locked, read_bytes
 from dgunet_jax.system.terminal import say, show
 
-Members = Sequence[tuple[str, Protocol]]
-
-# Options that only a checkpoint reads, and those that nothing but scoring does, as they are if they
-# are not given.
+# Options that only a checkpoint reads, and those that only scoring does, as they are by default.
 _COMPUTING: Mapping[str, object] = {
     **dict.fromkeys(("self_ensemble", "num_stages", "weights", "mesh", "tile", "memory", "dtype")),
     "precision": "highest",
@@ -27,25 +31,51 @@ _COMPUTING: Mapping[str, object] = {
 _SCORING: Mapping[str, object] = {"limit": None, "save_images": False, **_COMPUTING}
 
 
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What to evaluate, and where the results go.
+
+    Attributes:
+      data: folder of the data set.
+      output: folder of the results, created if it does not exist.
+      method: what restores the images.
+      limit: score only the first samples by name, so many; None: all.
+      save_images: write the restored images to images/ in `output`, as PNG.
+      pattern: of the names of pairs; None: found out.
+    """
+
+    data: Path
+    output: Path
+    method: Method
+    limit: int | None = None
+    save_images: bool = False
+    pattern: Pattern | None = None
+
+    def below(self, folder: str) -> "Task":
+        """Return the task for one data set of several, which have folders of their own."""
+        data, output, method = self.data / folder, self.output / folder, self.method.below(folder)
+        return dataclasses.replace(self, data=data, output=output, method=method)
+
+
 def run(options: argparse.Namespace) -> int:
     """Evaluate what a command line asks for.
 
     Returns:
-      0, or 2 if a picture could not be scored or, with --check, anything is missing.
+      0, or 2 if an image could not be scored or, with --check, anything is missing.
 
     Raises:
       UserError: nothing could be scored at all.
     """
     members = protocols(options.dataset or options.protocol)
-    visible(options.data)  # tells what is wrong with it
+    visible(options.data)  # which raises what is wrong with it
     pattern = None if options.pairs is None else Pattern.parse(options.pairs)
     if options.check:
         _refuse(options, _SCORING, "is for scoring; --check scores nothing")
         return _check(members, options.data, pattern)
     _check_options(options)
-    restoring = Restoring(
-        checkpoint=options.checkpoint,
-        restored=options.restored,
+    method = Method(
+        path=options.checkpoint or options.restored,
+        is_checkpoint=options.checkpoint is not None,
         num_stages=options.num_stages,
         weights=options.weights,
         self_ensemble=options.self_ensemble,
@@ -56,18 +86,30 @@ def run(options: argparse.Namespace) -> int:
         memory=parse_bytes(options.memory),
         cache=not options.no_cache,
     )
-    how: dict[str, Any] = {
-        "limit": options.limit,
-        "save_images": options.save_images,
-        "pattern": pattern,
-    }
-    if options.dataset in SUITES:
-        suite = SUITES[options.dataset]
-        failures = evaluate_suite(suite, options.data, options.output, restoring, **how)
+    limit, save_images = options.limit, options.save_images
+    task = Task(options.data, options.output, method, limit, save_images, pattern)
+    return conduct(options.dataset or options.protocol, task)
+
+
+def conduct(name: str, task: Task) -> int:
+    """Evaluate a data set, a suite or a protocol of that name; print the table and what failed.
+
+    Returns:
+      0, or 2 if an image could not be scored.
+
+    Raises:
+      UserError: there is no such name, or nothing could be scored at all.
+    """
+    members = protocols(name)
+    visible(task.data)  # which raises what is wrong with it
+    if lies_in(task.output, task.data):
+        raise UserError(f"--output {task.output}: must not be in the data set's folder")
+    if name in SUITES:
+        failures = evaluate_suite(SUITES[name], task)
     else:
         ((_, protocol),) = members
-        evaluation = evaluate(protocol, options.data, options.output, restoring, **how)
-        show(report.table(evaluation))
+        evaluation = evaluate(protocol, task)
+        show(report.data_set_table(evaluation))
         failures = evaluation.failures
     for failure in failures:
         say(f"error: {failure}")
@@ -83,34 +125,167 @@ def _check_options(options: argparse.Namespace) -> None:
         raise UserError("one of --checkpoint, --restored and --check is needed")
     if options.limit is not None and options.limit < 1:
         raise UserError(f"--limit {options.limit}: must be at least 1")
-    if lies_in(options.output, options.data):
-        raise UserError(f"--output {options.output}: must not be in the data set's folder")
     if options.restored is not None:
         _refuse(options, _COMPUTING, "is for a checkpoint; --restored restores nothing")
 
 
 def _refuse(options: argparse.Namespace, unset: Mapping[str, object], why: str) -> None:
-    """Raises a UserError if one of these options is given."""
+    """Raise a UserError if one of these options is given."""
     for name, value in unset.items():
         if getattr(options, name) is not value:
             raise UserError(f"--{name.replace('_', '-')}: {why}")
 
 
-def _check(members: Members, data: Path, pattern: Pattern | None) -> int:
-    """Say what of the data sets is there, and what is missing."""
+def _check(members: Sequence[tuple[str, Protocol]], data: Path, pattern: Pattern | None) -> int:
+    """Report what of the data sets is there, and what is missing."""
     status = 0
     for folder, protocol in members:
         try:
-            found = datasets.find(protocol, data / folder, pattern)
+            found = find(protocol, data / folder, pattern)
         except UserError as error:
             say(f"error: {protocol.title}: {error}")
             status = 2
             continue
-        held = counted(len(found.samples), "picture")
+        count, problems = len(found.samples), list(found.failures)
+        held = counted(count, "picture")
         show(f"{protocol.title}: {held} that can be scored in {printable(data / folder)}")
-        found.tell_others()
-        problems = [*found.failures, *filter(None, [found.shortage(protocol)])]
+        found.report_others()
+        if protocol.count not in (None, count):
+            whole = f"{protocol.title} has {protocol.count} pictures"
+            problems.append(f"{whole}; {count} of them can be scored here")
         for problem in problems:
             say(f"error: {problem}")
         status = 2 if problems else status
     return status
+
+
+def evaluate(protocol: Protocol, task: Task) -> Evaluation:
+    """Score a data set and write results.json, images.csv and report.html.
+
+    An evaluation that was stopped goes on: samples that have scores in the folder, and have not
+    changed since, are not restored again.
+
+    Raises:
+      UserError: there is nothing to score, the checkpoint cannot be used, or the folder holds
+        another evaluation. What fails with single images is in the result instead.
+    """
+    method, output = task.method, task.output
+    found = find(protocol, task.data, task.pattern)
+    found.report_others()
+    samples = found.samples[: task.limit]
+    if not samples:
+        count, failures = len(found.failures), listed(found.failures)
+        raise UserError(
+            f"{task.data}: nothing can be scored; pictures that failed ({count}): {failures}"
+        )
+    method.check(protocol)
+    source = method.source(protocol)
+    identity = {"protocol": protocol.name, "dgunet_jax": __version__, **method.identity(protocol)}
+    with locked(output):
+        if (output / RESULTS).exists() and not (output / JOURNAL).exists():
+            raise another(output)  # a suite's, which has no journal of its own
+        submission = None if protocol.has_targets else Submission(output)
+        scored = score(
+            protocol, samples, source, output, identity, submission, save_images=task.save_images
+        )
+        evaluation = Evaluation(
+            protocol,
+            method.label,
+            scored.images,
+            [*found.failures, *scored.failures],
+            {**identity, "data": str(task.data), **method.provenance()},
+            task.limit,
+            submission and submission.bundle(sample.name for sample in found.samples),
+        )
+        evaluation.write(output)
+        shown = _shown(evaluation)
+        names = {name for each in shown.values() for name in each}
+        missing = [each for each in samples if each.name in names - scored.kept.keys()]
+        restored = scored.kept | _restored(missing, source)
+        report.write_report(output, evaluation, shown, restored)
+    return evaluation
+
+
+def _shown(evaluation: Evaluation) -> dict[str, list[str]]:
+    """Return the names of the samples that a report shows, by title."""
+    if not evaluation.protocol.has_targets:
+        return {"Pictures": [name for name, _ in evaluation.images[:MOST]]}
+    worst, best = extremes({name: scores.psnr for name, scores in evaluation.scored.items()})
+    return {"Worst pictures": worst, "Best pictures": best}
+
+
+def _restored(samples: Sequence[Sample], source: Source) -> dict[str, RestoredSample]:
+    """Restore samples that were scored in an earlier run; what fails is left out."""
+    return {
+        sample.name: restored
+        for turn in source.turns(samples, lambda line: None)
+        for sample, restored in turn
+        if not isinstance(restored, UserError)
+    }
+
+
+def evaluate_suite(suite: Suite, task: Task) -> list[str]:
+    """Score each data set into a folder of its own, print the tables and write results.json.
+
+    There is an average only if all of them have scores.
+
+    Returns:
+      One line for each image, and each data set, that could not be scored.
+
+    Raises:
+      UserError: the checkpoint cannot be used, or the folder holds another evaluation.
+    """
+    members, method, output = protocols(suite.name), task.method, task.output
+    for _, protocol in members:
+        method.check(protocol)
+    identity = {"protocol": suite.name, "dgunet_jax": __version__, **method.identity()}
+    evaluations: dict[str, Evaluation] = {}
+    failures: list[str] = []
+    with locked(output):
+        _check_folder(output, identity)
+        for folder, protocol in members:
+            try:
+                evaluation = evaluate(protocol, task.below(folder))
+            except UserError as error:
+                failures.append(printable(error))
+                continue
+            evaluations[folder] = evaluation
+            failures += evaluation.failures
+            show(report.data_set_table(evaluation))
+        means = [each.mean for each in evaluations.values() if each.mean is not None]
+        average = mean(means) if len(means) == len(members) else None
+        rows = report.suite_rows(suite, [*evaluations.items()], average)
+        show(report.table(f"{suite.title} ({suite.name})", rows))
+        content = {
+            "protocol": suite.name,
+            "mean": average and as_json(average),
+            "members": {
+                folder: {
+                    **as_json(each and each.mean),
+                    "count": len(each.images) if each else 0,
+                    "expected_count": protocol.count,
+                    "limit": task.limit,
+                }
+                for folder, protocol in members
+                for each in [evaluations.get(folder)]
+            },
+            "published": [dataclasses.asdict(each) for each in suite.published],
+            "failures": failures,
+            "provenance": {**identity, "data": str(task.data), **method.provenance()},
+        }
+        write_json(output / RESULTS, content)
+    return failures
+
+
+def _check_folder(output: Path, identity: Mapping[str, Any]) -> None:
+    """Raise a UserError if a folder holds anything but this suite's results."""
+    if (output / JOURNAL).exists():
+        raise another(output)
+    if not (output / RESULTS).exists():
+        return
+    try:
+        was = json.loads(read_bytes(output / RESULTS))["provenance"]
+        was = {key: was.get(key) for key in identity}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise another(output) from None
+    check_same(output, was, identity)

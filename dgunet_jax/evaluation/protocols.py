@@ -1,6 +1,6 @@
 """The protocols by which published numbers were made, one entry for each data set, as plain data.
 
-Nothing heavy is imported here: the command line lists the names.
+Nothing heavy is imported here, because the command line lists the names.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ from typing import Literal
 
 from dgunet_jax.system.errors import UserError, either
 
-# What is compared, and how, see `measures.compare`.
+# What is compared, and how, see `scores.compare`.
 Measure = Literal["rgb", "rgb_volume", "luma", "aligned", "grey", "server"]
 Layout = Literal["pairs", "sequences", "hide", "listed", "clean", "sidd", "dnd"]
 
@@ -21,6 +21,7 @@ MEASURES: dict[Measure, str] = {
     "grey": "PSNR and SSIM (7×7 uniform window) of full-range luma",
     "server": "scored by the benchmark's server, which gets what is in bundled/",
 }
+_WINDOWS: dict[Measure, int] = {"rgb": 7, "luma": 11, "aligned": 11, "grey": 7}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,24 +36,24 @@ class Published:
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How pictures become a number.
+    """How images become a number.
 
     Attributes:
       name: on the command line.
       title: of the data set.
       measure: key of `MEASURES`: the metrics and the colours they are computed of; "server": none
         here, the targets are not published.
-      rounded: whether the scores are those of the picture rounded to 8 bits; else of the picture
+      rounded: whether the scores are those of the image rounded to 8 bits; else of the image
         clamped to [0, 1], which "luma" and "aligned" are not defined on.
-      padding: the network's pictures are padded to multiples of this, in pixels: by reflection, for
+      padding: the network's images are padded to multiples of this, in pixels: by reflection, for
         compressive sensing by zeros.
       self_ensemble: whether the published numbers are means over the eight flips and rotations.
-      sigma: standard deviation, on the [0, 255] scale, of the noise added to clean pictures; None:
-        the data set has degraded pictures, or the network samples the clean ones.
+      sigma: standard deviation, on the [0, 255] scale, of the noise added to clean images; None:
+        the data set has degraded images, or the network samples the clean ones.
       ratio: measurements in percent of the pixels, for compressive sensing; else None.
       layout: how the data set lies in its folder, see `datasets.find`.
-      list_file: name of the list of its test pictures, for the layout "listed".
-      count: its pictures; None: any number.
+      list_file: name of the list of its test images, for the layout "listed".
+      count: its images; None: any number.
       published: DGUNet's and DGUNet+'s numbers.
       note: what else must be known to compare.
     """
@@ -73,16 +74,26 @@ class Protocol:
 
     @property
     def channels(self) -> int:
-        """Of the pictures that are scored."""
+        """Channels of the images that are scored."""
         return 3 if self.ratio is None else 1
 
     @property
     def measurements(self) -> int:
-        """Of each block of 32×32 pixels; 0 if the pictures are not sampled."""
+        """Measurements of each block of 32×32 pixels; 0 if the images are not sampled."""
         return 0 if self.ratio is None else math.ceil(10.24 * self.ratio)
 
+    @property
+    def has_targets(self) -> bool:
+        """Whether images can be scored here."""
+        return self.measure != "server"
+
+    @property
+    def window(self) -> int:
+        """Side of the measure's window in pixels, which images must not fall below."""
+        return _WINDOWS.get(self.measure, 1)
+
     def describe(self) -> str:
-        """In one line: metrics, rounding, padding, noise, measurements, self-ensemble."""
+        """Return metrics, rounding, padding, noise, measurements and self-ensemble in one line."""
         words = [MEASURES[self.measure], "8 bits" if self.rounded else "clamped, not rounded"]
         filled = "reflection" if self.ratio is None else "zeros"
         words += [f"padded to multiples of {self.padding} by {filled}"]
@@ -148,118 +159,77 @@ _SENSING = {
 }
 
 _ALL = (
-    Protocol(
-        "gopro", "GoPro test", "rgb_volume", layout="sequences", count=1111,
-        published=_paper((32.71, 0.960), (33.17, 0.963)),
-    ),
-    Protocol(
-        "hide", "HIDE test", "rgb_volume", layout="hide", count=2025,
-        published=_paper((30.96, 0.940), (31.40, 0.944)),
-    ),
-    Protocol(
-        "realblur_j", "RealBlur-J test", "aligned", layout="listed",
-        list_file="RealBlur_J_test_list.txt", count=980,
-        published=(Published("DGUNet+", 26.583, 0.8261, _REALBLUR),),
-    ),
-    Protocol(
-        "realblur_r", "RealBlur-R test", "aligned", layout="listed",
-        list_file="RealBlur_R_test_list.txt", count=980,
-        published=(Published("DGUNet+", 33.990, 0.9430, _REALBLUR),),
-    ),
-    Protocol(
-        "rain100l", "Rain100L", "luma", count=100,
-        published=_paper((37.42, 0.969), (38.25, 0.974)),
-    ),
-    Protocol(
-        "rain100h", "Rain100H", "luma", count=100,
-        published=_paper((30.66, 0.891), (31.06, 0.897)),
-    ),
-    Protocol(
-        "test100", "Test100", "luma", count=98,
-        published=_paper((30.32, 0.899), (30.86, 0.907)),
-    ),
-    Protocol(
-        "test1200", "Test1200", "luma", count=1200,
-        published=_paper((33.23, 0.920), (33.08, 0.916)),
-    ),
-    Protocol(
-        "test2800", "Test2800", "luma", count=2800,
-        published=_paper((33.68, 0.938), (34.01, 0.942)),
-    ),
-    Protocol(
-        "sidd", "SIDD validation", "rgb_volume", rounded=False, self_ensemble=True, layout="sidd",
-        count=1280, published=_paper((39.88, 0.959), (39.91, 0.960)),
-    ),
-    Protocol(
-        "dnd", "DND", "server", rounded=False, self_ensemble=True, layout="dnd", count=1000,
-        published=_paper((40.04, 0.956), (40.12, 0.957)),
-    ),
+    Protocol("gopro", "GoPro test", "rgb_volume", layout="sequences", count=1111,
+             published=_paper((32.71, 0.960), (33.17, 0.963))),
+    Protocol("hide", "HIDE test", "rgb_volume", layout="hide", count=2025,
+             published=_paper((30.96, 0.940), (31.40, 0.944))),
+    Protocol("realblur_j", "RealBlur-J test", "aligned", layout="listed",
+             list_file="RealBlur_J_test_list.txt", count=980,
+             published=(Published("DGUNet+", 26.583, 0.8261, _REALBLUR),)),
+    Protocol("realblur_r", "RealBlur-R test", "aligned", layout="listed",
+             list_file="RealBlur_R_test_list.txt", count=980,
+             published=(Published("DGUNet+", 33.990, 0.9430, _REALBLUR),)),
+    Protocol("rain100l", "Rain100L", "luma", count=100,
+             published=_paper((37.42, 0.969), (38.25, 0.974))),
+    Protocol("rain100h", "Rain100H", "luma", count=100,
+             published=_paper((30.66, 0.891), (31.06, 0.897))),
+    Protocol("test100", "Test100", "luma", count=98,
+             published=_paper((30.32, 0.899), (30.86, 0.907))),
+    Protocol("test1200", "Test1200", "luma", count=1200,
+             published=_paper((33.23, 0.920), (33.08, 0.916))),
+    Protocol("test2800", "Test2800", "luma", count=2800,
+             published=_paper((33.68, 0.938), (34.01, 0.942))),
+    Protocol("sidd", "SIDD validation", "rgb_volume", rounded=False, self_ensemble=True,
+             layout="sidd", count=1280, published=_paper((39.88, 0.959), (39.91, 0.960))),
+    Protocol("dnd", "DND", "server", rounded=False, self_ensemble=True, layout="dnd", count=1000,
+             published=_paper((40.04, 0.956), (40.12, 0.957))),
     *(
-        Protocol(
-            f"{name}_{sigma}", f"{title}, σ = {sigma}", "rgb", rounded=False, sigma=sigma,
-            layout="clean", count=count, published=_one(*numbers),
-        )
+        Protocol(f"{name}_{sigma}", f"{title}, σ = {sigma}", "rgb", rounded=False, sigma=sigma,
+                 layout="clean", count=count, published=_one(*numbers))
         for (name, title, count), rows in _GAUSSIAN.items()
         for sigma, numbers in rows.items()
     ),
     *(
-        Protocol(
-            f"{name}_{ratio}", f"{title}, {ratio} % measured", "grey", rounded=False, padding=32,
-            ratio=ratio, layout="clean", count=count, published=_paper(*numbers),
-        )
+        Protocol(f"{name}_{ratio}", f"{title}, {ratio} % measured", "grey", rounded=False,
+                 padding=32, ratio=ratio, layout="clean", count=count, published=_paper(*numbers))
         for (name, title, count), rows in _SENSING.items()
         for ratio, numbers in rows.items()
     ),
     Protocol("sots", "SOTS outdoor", "rgb", count=500, published=_one(24.78, 0.940)),
     Protocol("lol", "LOL test", "rgb", count=15, published=_one(21.87, 0.823)),
-    Protocol(
-        "five_rain100l", "Rain100L, in RGB", "rgb", count=100, published=_one(36.62, 0.971)
-    ),
-    Protocol(
-        "five_gopro", "GoPro test, in RGB", "rgb", layout="sequences", count=1111,
-        published=_one(27.25, 0.837),
-    ),
+    Protocol("five_rain100l", "Rain100L, in RGB", "rgb", count=100, published=_one(36.62, 0.971)),
+    Protocol("five_gopro", "GoPro test, in RGB", "rgb", layout="sequences", count=1111,
+             published=_one(27.25, 0.837)),
     Protocol("rgb", "pairs of pictures, in RGB", "rgb", layout="sequences"),
     Protocol("luma", "pairs of pictures, in luma", "luma", layout="sequences"),
 )  # fmt: skip
 
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
-GENERIC = ("rgb", "luma")  # of anybody's own folder of pairs
+GENERIC = ("rgb", "luma")  # for pairs that are of no published data set
 DATASETS = tuple(name for name in PROTOCOLS if name not in GENERIC)
 
-SUITES = {
-    "derain": Suite(
-        "derain",
-        "the five deraining sets",
-        (
-            ("Test100", "test100"),
-            ("Rain100H", "rain100h"),
-            ("Rain100L", "rain100l"),
-            ("Test2800", "test2800"),
-            ("Test1200", "test1200"),
-        ),
+_SUITES = (
+    Suite(
+        "derain", "the five deraining sets",
+        (("Test100", "test100"), ("Rain100H", "rain100h"), ("Rain100L", "rain100l"),
+         ("Test2800", "test2800"), ("Test1200", "test1200")),
         _paper((33.06, 0.923), (33.46, 0.927)),
     ),
-    "five": Suite(
-        "five",
-        "five degradations, one model",
-        (
-            ("SOTS", "sots"),
-            ("Rain100L", "five_rain100l"),
-            ("CBSD68", "cbsd68_25"),
-            ("GoPro", "five_gopro"),
-            ("LOL", "lol"),
-        ),
+    Suite(
+        "five", "five degradations, one model",
+        (("SOTS", "sots"), ("Rain100L", "five_rain100l"), ("CBSD68", "cbsd68_25"),
+         ("GoPro", "five_gopro"), ("LOL", "lol")),
         _one(28.32, 0.891),
     ),
-}
+)  # fmt: skip
+SUITES = {suite.name: suite for suite in _SUITES}
 
 
 def protocols(name: str) -> list[tuple[str, Protocol]]:
-    """The protocols a name means, with the folder of each below the data's ("" for one alone).
+    """Return the protocols of a data set or suite, with the folder of each ("" for one alone).
 
     Raises:
-      UserError: it means none; the message has those that are known.
+      UserError: the name is not known; the message lists those that are.
     """
     if name in SUITES:
         return [(folder, PROTOCOLS[member]) for folder, member in SUITES[name].members]

@@ -1,46 +1,56 @@
-"""Samples of a data set, and what is made of them."""
+"""Samples of a data set, and the methods that restore them: a network, or files of its results."""
 
 import dataclasses
-import math
+import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
+from jax.sharding import AxisType, Mesh
 from numpy.typing import NDArray
 
+from dgunet_jax.checkpoints import Checkpoint, read_aloud
 from dgunet_jax.data.folders import files_below
-from dgunet_jax.data.transforms import gaussian_noise
-from dgunet_jax.images.picture import grey, luma
-from dgunet_jax.images.reading import read, read_header, read_rgb
-from dgunet_jax.restoration.pipeline import ahead, turns
-from dgunet_jax.restoration.plan import Size, pixels
+from dgunet_jax.evaluation.protocols import Protocol
+from dgunet_jax.images import grey, read
+from dgunet_jax.metrics import opencv
+from dgunet_jax.restoration.pipeline import ahead, images_of, turns
+from dgunet_jax.restoration.plan import Schedule
 from dgunet_jax.restoration.restorer import Restorer
-from dgunet_jax.system.errors import UserError
+from dgunet_jax.restoration.shapes import Size, pixels
+from dgunet_jax.system.compilation import Precision, use_cache
+from dgunet_jax.system.errors import UserError, printable
 from dgunet_jax.system.memory import available_memory
+from dgunet_jax.system.provenance import checkpoint_hash, versions
+
+# Bytes that a pixel takes from when it is read until it is scored: 27 for input, result and target,
+# up to 186 for the measures, in float64, and 27 for each of the six samples that are shown.
+_HELD = 380
+_AT_ONCE = 12  # samples of a turn that are read, or wait to be scored
 
 
 class Degraded(NamedTuple):
-    """What a network takes, float32 (H, W, C), and its target, uint8 of the same shape, or None
-    where it is not published.
+    """What a network takes, and its target, which is None where it is not published.
 
-    For compressive sensing the network takes the clean picture and samples it itself.
+    For compressive sensing the network takes the clean image and samples it itself.
     """
 
-    image: NDArray[np.float32]
-    target: NDArray[np.uint8] | None
+    image: NDArray[np.float32]  # (H, W, C)
+    target: NDArray[np.uint8] | None  # the same shape
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
-    """A picture that can be read.
+    """An image that can be read.
 
     Attributes:
       name: what it is reported under.
       size: height and width, pixels.
       files: what it is read from.
-      places: what its restored picture may be called below a folder of such, without the ending.
+      places: what its restored image may be called in a folder of results, without the ending.
       read: decodes it; may be called in any thread.
     """
 
@@ -51,194 +61,239 @@ class Sample:
     read: Callable[[], Degraded]
 
 
-def read_pair(image: Path, target: Path) -> Degraded:
-    return Degraded(to_float(read_rgb(image)), read_rgb(target))
-
-
-def read_restored(path: Path, channels: int) -> NDArray[np.float32]:
-    """RGB, (H, W, 3), or with one channel grey or the full-range luma, (H, W, 1), in [0, 1].
-
-    Pictures of 16 bits keep their depth.
-
-    Raises:
-      UserError: as `reading.read`, or the picture has transparent pixels.
-    """
-    picture = read(path)
-    if picture.alpha is not None and picture.alpha.min() < 2**picture.bits - 1:
-        raise UserError(f"{path}: has transparent pixels; flatten it onto a background first")
-    if channels == 1:
-        picture = grey(picture)
-    return picture.colours()[..., :channels]
-
-
-def read_clean(path: Path) -> Degraded:
-    """The luma of a picture that a network samples itself."""
-    target = luma(read_rgb(path))
-    return Degraded(to_float(target), target)
-
-
-def read_noisy(clean: Path, sigma: float) -> Degraded:
-    """A clean picture with noise, not clipped.
-
-    The seed is 0 for each, so a picture has the same noise whichever others there are.
-    """
-    target = read_rgb(clean)
-    rng = np.random.default_rng(0)
-    return Degraded(gaussian_noise(to_float(target), sigma, rng), target)
-
-
-def to_float(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return pixels.astype(np.float32) / np.float32(255)
-
-
-# Bytes that a pixel takes from when it is read until it is scored: 27 for input, result and target,
-# up to 121 for the measures, in float64, and 27 for each of the six pictures that are shown.
-_HELD = 320
-_AT_ONCE = 12  # pictures of a turn that are read, or wait to be scored
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
-class Restored:
-    """A restored picture, float32 (H, W, C), not clamped, with what it was and should be.
-
-    What it was is the network's input; what it should be is None where that is not published.
-    """
+class RestoredSample:
+    """A restored image, float32 (H, W, C), not clamped, with its input and target."""
 
     sample: Sample
     image: NDArray[np.float32]
     degraded: NDArray[np.float32]
     target: NDArray[np.uint8] | None
 
-    def check(self) -> None:
-        """Raises a UserError unless all values are finite."""
-        bad = np.count_nonzero(~np.isfinite(self.image))
-        if bad:
-            name = self.sample.name
-            raise UserError(f"the restored picture of {name} has {bad} values that are not finite")
 
-
-Result = tuple[Sample, Restored | UserError]
-
-
-class Source(Protocol):
-    """Restores pictures, or knows how they were restored."""
-
-    def files(self, sample: Sample) -> tuple[Path, ...]:
-        """The files that a picture's scores depend on."""
-        ...
-
-    def turns(self, samples: Sequence[Sample]) -> Iterable[Sequence[Sample]]:
-        """The pictures in turns, each of which is scored before the next is begun, so that those
-        that are in memory at the same time fit into it."""
-        ...
-
-    def each(self, samples: Sequence[Sample], say: Callable[[str], None]) -> Iterator[Result]:
-        """The restored pictures, in any order; what fails comes as the error.
-
-        Args:
-          samples: one of the turns.
-          say: is told what takes time, in one line.
-        """
-        ...
+Result = tuple[Sample, RestoredSample | UserError]
+Turns = Iterator[Iterator[Result]]
 
 
 class Network:
-    """Pictures restored by a network."""
+    """Restores samples by a network."""
 
     def __init__(self, restorer: Restorer):
         self._restorer = restorer
-        self._schedule = restorer.schedule([])
 
     def files(self, sample: Sample) -> tuple[Path, ...]:
+        """Return the files that a sample's scores depend on."""
         return sample.files
 
-    def turns(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
-        self._schedule = self._restorer.schedule((sample.size for sample in samples), _HELD)
-        fitting, too_large = self._schedule.arrange(samples)
-        yield [sample for sample, _ in too_large]
-        yield from turns(self._restorer, self._schedule, fitting)
+    def turns(self, samples: Sequence[Sample], announce: Callable[[str], None]) -> Turns:
+        """Yield the results in turns, in any order; what fails comes as the error.
 
-    def each(self, samples: Sequence[Sample], say: Callable[[str], None]) -> Iterator[Result]:
-        schedule = self._schedule
+        What is in memory during a turn fits into it, so each must be used up before the next one.
+        `announce` is called with one line of text before something that takes time.
+        """
+        schedule = self._restorer.schedule((sample.size for sample in samples), _HELD)
         fitting, too_large = schedule.arrange(samples)
-        for sample, why in too_large:
-            yield sample, UserError(f"{sample.files[0]}: {why}")
+        yield ((each, UserError(f"{each.files[0]}: {why}")) for each, why in too_large)
+        for turn in turns(self._restorer, schedule, fitting):
+            yield self._results(turn, schedule, announce)
+
+    def _results(
+        self, turn: Sequence[Sample], schedule: Schedule, announce: Callable[[str], None]
+    ) -> Iterator[Result]:
         waiting: dict[Sample, Degraded] = {}
-        failures: list[Result] = []
+        failures: list[tuple[Sample, UserError]] = []
 
-        def images() -> Iterator[tuple[Any, NDArray[np.float32]]]:
-            for sample, content in ahead(lambda sample: sample.read(), fitting):
-                if isinstance(content, UserError):
-                    failures.append((sample, content))
-                else:
-                    waiting[sample] = content
-                    yield sample, content.image
+        def read(sample: Sample) -> tuple[NDArray[np.float32], Degraded]:
+            degraded = sample.read()
+            return degraded.image, degraded
 
-        for sample, estimates in self._restorer.each(images(), schedule, False, say):
+        images = images_of(turn, read, waiting, failures)
+        for sample, estimates in self._restorer.each(images, schedule, False, announce):
             degraded, target = waiting.pop(sample)
-            yield sample, Restored(sample, estimates[-1], degraded, target)
+            yield sample, RestoredSample(sample, estimates[-1], degraded, target)
         yield from failures
 
 
 class Folder:
-    """Pictures that somebody has restored.
+    """Reads restored images from a folder; its methods are those of `Network`.
 
-    A picture is found by its name, by where its input lies in the data set, or by the two folders
-    its input lies in; the ending does not matter.
+    An image is found by its sample's name, by where its input lies in the data set, or by the two
+    folders its input lies in. The ending does not matter.
 
     Raises:
-      UserError: there are no pictures in the folder.
+      UserError: there are no images in the folder.
     """
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._pictures: dict[str, list[Path]] = defaultdict(list)
+        self._images: dict[str, list[Path]] = defaultdict(list)
         problems: list[str] = []
-        pictures, _ = files_below(folder, problems)
-        if not pictures:
+        found, _ = files_below(folder, problems)
+        if not found:
             raise UserError(problems[0])
-        for path in pictures:  # those that could not be found are missed by name
-            self._pictures[path.relative_to(folder).with_suffix("").as_posix()].append(path)
+        for path in found:  # a folder that cannot be read shows as images that are missing
+            self._images[path.relative_to(folder).with_suffix("").as_posix()].append(path)
 
     def files(self, sample: Sample) -> tuple[Path, ...]:
         return *sample.files, *self._paths(sample)[:1]
 
-    def turns(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
-        free = available_memory()
-        most = math.inf if free is None else free / _HELD / _AT_ONCE  # pixels of each
-        large = [sample for sample in samples if pixels(sample.size) > most]
-        yield [sample for sample in samples if pixels(sample.size) <= most]
-        yield from ([sample] for sample in large)
+    def turns(self, samples: Sequence[Sample], announce: Callable[[str], None]) -> Turns:
+        most = (available_memory() or float("inf")) / _HELD / _AT_ONCE  # pixels of each
+        yield ahead(self._read, (each for each in samples if pixels(each.size) <= most))
+        for sample in samples:
+            if pixels(sample.size) > most:
+                yield ahead(self._read, [sample])
 
-    def each(self, samples: Sequence[Sample], say: Callable[[str], None]) -> Iterator[Result]:
-        yield from ahead(self._read, samples)
-
-    def _read(self, sample: Sample) -> Restored:
+    def _read(self, sample: Sample) -> RestoredSample:
         paths = self._paths(sample)
         if not paths:
             raise UserError(f"{self._folder}: holds no restored picture of {sample.name}")
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths)
             raise UserError(f"{self._folder}: holds {names} for {sample.name}")
-        header = read_header(paths[0])
-        if (header.height, header.width) != sample.size:
-            height, width = sample.size
-            raise UserError(
-                f"{paths[0]}: is {header.width}×{header.height} pixels large; the target is"
-                f" {width}×{height}"
-            )
-        free, needed = available_memory(), _HELD * pixels(sample.size)
-        if free is not None and needed > free:
-            raise UserError(
-                f"{paths[0]}: takes about {needed / 1e9:.2f} GB of memory to be scored,"
-                f" {free / 1e9:.2f} GB are free"
-            )
         degraded, target = sample.read()
-        image = read_restored(paths[0], degraded.shape[2])
-        return Restored(sample, image, degraded, target)
+        image = _read_result(paths[0], degraded.shape[2])
+        if image.shape != degraded.shape:
+            sizes = [f"{each.shape[1]}×{each.shape[0]}" for each in (image, degraded)]
+            raise UserError(f"{paths[0]}: is {sizes[0]} pixels large; the target is {sizes[1]}")
+        return RestoredSample(sample, image, degraded, target)
 
     def _paths(self, sample: Sample) -> list[Path]:
-        for place in (sample.name, *sample.places):
-            if place in self._pictures:
-                return self._pictures[place]
-        return []
+        places = (sample.name, *sample.places)
+        return next((self._images[place] for place in places if place in self._images), [])
+
+
+def _read_result(path: Path, channels: int) -> NDArray[np.float32]:
+    """Return a restored image in [0, 1] at its own depth: RGB, or full-range luma (H, W, 1)."""
+    picture = read(path)
+    if picture.alpha is not None and picture.alpha.min() < 2**picture.bits - 1:
+        raise UserError(f"{path}: has transparent pixels; flatten it onto a background first")
+    return (grey(picture) if channels == 1 else picture).colours()[..., :channels]
+
+
+Source = Network | Folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """What restores the samples: a checkpoint, or a folder of restored images.
+
+    Attributes:
+      path: the checkpoint, or the folder.
+      is_checkpoint: which of the two; the rest is for checkpoints.
+      num_stages, weights, tile, mesh, dtype, precision, memory: as `checkpoints.load` and
+        `Restorer` take them; without a mesh, all devices take different images.
+      self_ensemble: None: as the protocol has it.
+      cache: whether compiled programs are kept for the next start.
+    """
+
+    path: Path
+    is_checkpoint: bool = True
+    num_stages: int | None = None
+    weights: str | None = None
+    self_ensemble: bool | None = None
+    tile: int | Literal["auto"] | None = None
+    mesh: Mesh | None = None
+    dtype: str | None = None
+    precision: Precision = "highest"
+    memory: int | None = None
+    cache: bool = True
+
+    @property
+    def label(self) -> str:
+        """What the results are called."""
+        return printable(self.path.name or self.path)
+
+    def below(self, folder: str) -> "Method":
+        """Return the method for one data set of several."""
+        return self if self.is_checkpoint else dataclasses.replace(self, path=self.path / folder)
+
+    def check(self, protocol: Protocol) -> None:
+        """Raise a UserError unless the protocol can be followed with this method."""
+        if protocol.measure == "aligned":
+            opencv()
+        if not self.is_checkpoint:
+            return
+        config = self._checkpoint.model.config
+        if config.measurements != protocol.measurements:
+            takes, needs = (
+                f"{m} measurements of each block" if m else "pictures that are not sampled"
+                for m in (config.measurements, protocol.measurements)
+            )
+            raise UserError(f"{self.path}: takes {takes}; {protocol.title} is {needs}")
+        if config.channels != protocol.channels:
+            takes = f"takes images of {config.channels} channels"
+            raise UserError(f"{self.path}: {takes}; {protocol.title} has {protocol.channels}")
+        if config.multiple != protocol.padding:
+            takes = f"pads pictures to multiples of {config.multiple}"
+            needs = f"padded to multiples of {protocol.padding}"
+            raise UserError(f"{self.path}: {takes}; {protocol.title} is {needs}")
+
+    def source(self, protocol: Protocol) -> Source:
+        """Return what restores the samples of a protocol that `check` accepts.
+
+        Raises:
+          UserError: the checkpoint cannot be read, or the folder holds no images.
+        """
+        if not self.is_checkpoint:
+            return Folder(self.path)
+        restorer = Restorer(
+            self._checkpoint.model,
+            self._checkpoint.variables,
+            self_ensemble=self._ensemble(protocol),
+            tile=self.tile,
+            mesh=self._mesh,
+            dtype=self.dtype,
+            precision=self.precision,
+            memory=self.memory,
+        )
+        return Network(restorer)
+
+    def identity(self, protocol: Protocol | None = None) -> dict[str, Any]:
+        """Return what the scores depend on, as JSON values; without a protocol, of all of them.
+
+        Raises:
+          UserError: the checkpoint cannot be read.
+        """
+        if not self.is_checkpoint:
+            return {"restored": str(self.path.resolve())}
+        read = self._checkpoint
+        return {
+            "checkpoint_sha256": self._sha256,
+            **({"weights": read.weights} if read.weights else {}),
+            "num_stages": read.model.config.num_stages,
+            **({"stages_assumed": True} if read.stages_assumed else {}),
+            "self_ensemble": self.self_ensemble if protocol is None else self._ensemble(protocol),
+            "tile": self.tile,
+            "dtype": self.dtype,
+            **({} if self.precision == "highest" else {"precision": self.precision}),
+        }
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what the scores hardly depend on, as JSON values: versions and devices."""
+        if not self.is_checkpoint:
+            return {"checkpoint": None, "versions": versions(), "devices": []}
+        devices = jax.devices()[:1] if self._mesh is None else self._mesh.devices.flat
+        names = [str(device) for device in devices]
+        return {"checkpoint": str(self.path), "versions": versions(), "devices": names}
+
+    @functools.cached_property
+    def _checkpoint(self) -> Checkpoint:
+        """The checkpoint, read once however many data sets there are."""
+        use_cache(self.cache)
+        return read_aloud(self.path, self.num_stages, self.weights)
+
+    @functools.cached_property
+    def _sha256(self) -> str:
+        return checkpoint_hash(self.path, self._checkpoint.variables)
+
+    @functools.cached_property
+    def _mesh(self) -> Mesh | None:
+        """The devices that restore; None: one alone."""
+        count = len(jax.devices())
+        if self.mesh is not None or count == 1:
+            return self.mesh
+        return jax.make_mesh((count,), ("batch",), axis_types=(AxisType.Auto,))
+
+    def _ensemble(self, protocol: Protocol) -> bool:
+        return protocol.self_ensemble if self.self_ensemble is None else self.self_ensemble

@@ -1,36 +1,40 @@
-"""Scoring samples one after the other, so that a run that was stopped goes on."""
+"""From samples to scores: each is restored, scored and written down at once.
 
-import contextlib
+A run that was stopped goes on where it ended.
+"""
+
 import dataclasses
-import heapq
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from dgunet_jax.evaluation import protocols
-from dgunet_jax.evaluation.samples import Restored, Result, Sample, Source
+import numpy as np
+
+from dgunet_jax.evaluation.protocols import Protocol
+from dgunet_jax.evaluation.real_noise import Submission
+from dgunet_jax.evaluation.samples import RestoredSample, Result, Sample, Source
 from dgunet_jax.evaluation.scores import Scores, compare
-from dgunet_jax.images.picture import Picture, to_uint8
-from dgunet_jax.images.writing import write
+from dgunet_jax.images import Picture, to_uint8, write
 from dgunet_jax.restoration.pipeline import Progress, ahead
-from dgunet_jax.restoration.plan import pixels
+from dgunet_jax.restoration.shapes import pixels
 from dgunet_jax.system.errors import UserError, printable, reason
 from dgunet_jax.system.files import read_bytes
 
-FILE = "scores.jsonl"
+JOURNAL = "scores.jsonl"
+MOST = 3  # samples shown, of the worst and of the best
 
 
 class Journal:
-    """The scores in a file; its first line says what was evaluated.
+    """Scores in a file, a line of JSON for each sample.
 
-    A line that was cut off by a crash is taken away.
+    The first line says what was evaluated. A line that was cut off by a crash is removed.
 
     Args:
       path: the file; it need not exist.
-      identity: all that the scores depend on besides the pictures' files: JSON values.
+      identity: all that the scores depend on besides the samples' files: JSON values.
 
     Raises:
       UserError: the file is of another evaluation, is damaged or cannot be used.
@@ -39,68 +43,56 @@ class Journal:
     def __init__(self, path: Path, identity: Mapping[str, Any]):
         self._path = path
         self._scores: dict[str, tuple[str, Scores | None]] = {}
-        complete = b""
-        if path.exists():
-            content = read_bytes(path)
-            complete = content[: content.rfind(b"\n") + 1]
+        content = read_bytes(path) if path.exists() else b""
+        if complete := content[: content.rfind(b"\n") + 1]:
             self._read(complete, identity)
-        try:
-            self._file = path.open("r+b" if path.exists() else "w+b")
-            self._file.truncate(len(complete))
-            self._file.seek(len(complete))
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {reason(error)}") from error
+        if content:
+            os.truncate(path, len(complete))
         if not complete:
-            self._append(dict(identity))
+            self._append(identity)
 
     def _read(self, content: bytes, identity: Mapping[str, Any]) -> None:
         try:
-            first, *lines = [json.loads(line) for line in content.splitlines()] or [dict(identity)]
+            first, *lines = [json.loads(line) for line in content.splitlines()]
             if not isinstance(first, dict):
-                raise TypeError("the first line is no object")
+                raise TypeError("the first line is not an object")
             for line in lines:
-                scores = (
-                    Scores(float(line["psnr"]), float(line["ssim"])) if "psnr" in line else None
-                )
+                scored = "psnr" in line
+                scores = Scores(float(line["psnr"]), float(line["ssim"])) if scored else None
                 self._scores[line["name"]] = line["files"], scores
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{self._path}: is damaged; choose another --output") from error
         check_same(self._path.parent, first, identity)
 
     def holds(self, name: str, files: Iterable[Path]) -> bool:
-        """Whether a picture is here, and its files have not changed since."""
+        """Return whether a sample is here, and its files have not changed since."""
         return name in self._scores and self._scores[name][0] == _stamp(files)
 
     def scores(self, name: str) -> Scores | None:
-        """The scores of a picture that is here; None if it has none."""
+        """Return the scores of a sample that is here; None if it has none."""
         return self._scores[name][1]
 
     def add(self, name: str, files: Iterable[Path], scores: Scores | None) -> None:
-        """Writes to the disk that a picture is done, and its scores."""
+        """Write to the disk that a sample is done, and its scores."""
         stamp = _stamp(files)
         self._scores[name] = stamp, scores
         # JSON has no infinity: it is a string here, which float() reads.
         values = {key: str(value) for key, value in (scores._asdict() if scores else {}).items()}
         self._append({"name": name, **values, "files": stamp})
 
-    def close(self) -> None:
-        # Closing tries again to write what could not be written, which has been told.
-        with contextlib.suppress(OSError):
-            self._file.close()
-
     def _append(self, line: Mapping[str, Any]) -> None:
         try:
-            self._file.write(json.dumps(line).encode() + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with self._path.open("ab") as file:
+                file.write(json.dumps(dict(line)).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
-            self.close()
             raise UserError(f"{self._path}: cannot be written: {reason(error)}") from error
 
 
 def check_same(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises a UserError unless what a folder's scores depend on is the same as now."""
-    now = json.loads(json.dumps(now))
+    """Raise a UserError unless what a folder's scores depend on is the same as now."""
+    now = json.loads(json.dumps(dict(now)))
     keys = [key for key in {**now, **was} if was.get(key) != now.get(key)]
     if keys:
         different = ", ".join(f"{key} {was.get(key)}, now {now.get(key)}" for key in keys)
@@ -108,174 +100,125 @@ def check_same(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> 
 
 
 def another(folder: Path, why: str = "") -> UserError:
-    """What is raised where a folder of results is not that of this evaluation."""
+    """Return the error for a folder that holds the results of another evaluation."""
     return UserError(f"{folder}: holds another evaluation{why}; choose another --output")
 
 
 def _stamp(files: Iterable[Path]) -> str:
-    """Sizes and times of change of files; of one that has gone, that."""
-
-    def one(path: Path) -> str:
-        try:
-            stat = path.stat()
-        except OSError:
-            return "gone"
-        return f"{stat.st_size}@{stat.st_mtime_ns}"
-
-    return " ".join(map(one, files))
-
-
-MOST = 3  # of either kind
-
-
-class Showcase:
-    """Keeps the worst and the best of the pictures it is shown."""
-
-    def __init__(self):
-        self._kept: dict[str, tuple[float, Restored]] = {}
-
-    def show(self, scores: Scores, restored: Restored) -> None:
-        self._kept[restored.sample.name] = scores.psnr, restored
-        worst, best = extremes({name: psnr for name, (psnr, _) in self._kept.items()})
-        self._kept = {name: self._kept[name] for name in (*worst, *best)}
-
-    def pictures(
-        self, names: Sequence[str], samples: Mapping[str, Sample], source: Source
-    ) -> dict[str, Restored]:
-        """The restored pictures of these names.
-
-        Those that were not shown, because they were scored in an earlier run, are restored again;
-        what fails is left out.
-        """
-        found = {name: self._kept[name][1] for name in names if name in self._kept}
-        missing = [samples[name] for name in names if name not in found]
-        for turn in source.turns(missing):
-            for sample, restored in source.each(turn, lambda line: None):
-                if not isinstance(restored, UserError):
-                    found[sample.name] = restored
-        return found
+    """Return the sizes and times of change of files; of one that is missing, "gone"."""
+    stats = [path.stat() if path.exists() else None for path in files]
+    return " ".join(f"{s.st_size}@{s.st_mtime_ns}" if s else "gone" for s in stats)
 
 
 def extremes(psnr: Mapping[str, float]) -> tuple[list[str], list[str]]:
-    """Names of the worst pictures, the worst first, and of the best others, the best first."""
-
-    def key(name: str) -> tuple[float, str]:
-        return psnr[name], name
-
-    worst = heapq.nsmallest(min(MOST, (len(psnr) + 1) // 2), psnr, key=key)
-    best = heapq.nlargest(MOST, (name for name in psnr if name not in worst), key=key)
-    return worst, best
+    """Return the names of the worst samples, worst first, and of the best others, best first."""
+    order = sorted(psnr, key=lambda name: (psnr[name], name))
+    count = min(MOST, (len(order) + 1) // 2)
+    others = order[count:]
+    return order[:count], others[::-1][:MOST]
 
 
-class Judge(Protocol):
-    """What becomes of restored pictures."""
+@dataclasses.dataclass
+class Scored:
+    """What `score` returns.
 
-    def complete(self, sample: Sample) -> bool:
-        """Whether all that is written of a picture is there."""
-        ...
+    Attributes:
+      images: names and scores, in the order of the samples.
+      failures: one line for each sample that failed.
+      kept: the worst and best of the samples that were scored now, by name.
+    """
 
-    def judge(self, restored: Restored) -> Scores | None:
-        """The scores of a picture; None if nobody here can tell."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """Pictures are compared with their targets, as a protocol says."""
-
-    protocol: protocols.Protocol
-
-    def complete(self, sample: Sample) -> bool:
-        return True
-
-    def judge(self, restored: Restored) -> Scores:
-        if restored.target is None:
-            raise UserError("there is no target")
-        return compare(self.protocol, restored.image, restored.target)
+    images: list[tuple[str, Scores | None]] = dataclasses.field(default_factory=list)
+    failures: list[str] = dataclasses.field(default_factory=list)
+    kept: dict[str, RestoredSample] = dataclasses.field(default_factory=dict)
 
 
 def score(
-    judge: Judge,
+    protocol: Protocol,
     samples: Sequence[Sample],
     source: Source,
     output: Path,
     identity: Mapping[str, Any],
+    submission: Submission | None = None,
     *,
-    save_images: bool,
-) -> tuple[list[tuple[str, Scores | None]], list[str], Showcase]:
-    """Scores pictures; what fails is told, and the rest is done.
+    save_images: bool = False,
+) -> Scored:
+    """Score samples; what fails is reported, and the rest is done.
 
     Args:
-      judge: who.
+      protocol: how.
       samples: which.
-      source: who restores them.
+      source: what restores them.
       output: folder in which the scores are kept, and found by the next run.
-      identity: all that the scores depend on besides the pictures' files; JSON values.
-      save_images: whether to write the restored pictures to images/ in it, as PNG. What is there of
-        a picture that is scored again is removed.
-
-    Returns:
-      Names and scores, in the order of `samples`; one line for each picture that failed; and the
-      worst and best of the pictures that were scored now.
+      identity: all that the scores depend on besides the samples' files; JSON values.
+      submission: what collects them for a server, where there are no targets.
+      save_images: whether to write the restored images to images/ in `output`, as PNG. The image of
+        a sample that is scored again is removed.
 
     Raises:
       UserError: the folder holds another evaluation, or cannot be written.
     """
-    showcase, failures = Showcase(), []
+    journal, result = Journal(output / JOURNAL, identity), Scored()
+    psnr: dict[str, float] = {}  # of the samples that are kept
 
     def image_path(sample: Sample) -> Path:
         return output / "images" / f"{sample.name}.png"
 
-    def scored(result: Result) -> Scores | None:
-        sample, restored = result
-        _remove(image_path(sample))  # of an earlier score
+    def scored(each: Result) -> Scores | None:
+        sample, restored = each
+        image_path(sample).unlink(missing_ok=True)  # of an earlier score
         if isinstance(restored, UserError):
             raise restored
         try:
-            restored.check()
-            scores = judge.judge(restored)
+            scores = _judge(protocol, restored, submission)
         except UserError as error:
             raise UserError(f"{sample.files[0]}: {error}") from error
         if save_images:
             write(image_path(sample), Picture(to_uint8(restored.image)))
         return scores
 
-    with contextlib.closing(Journal(output / FILE, identity)) as journal:
-        known: dict[str, Scores | None] = {}
-        for sample in samples:
-            written = judge.complete(sample) and (not save_images or image_path(sample).exists())
-            if written and journal.holds(sample.name, source.files(sample)):
-                known[sample.name] = journal.scores(sample.name)
-        waiting = [sample for sample in samples if sample.name not in known]
-        with Progress(len(waiting), sum(pixels(sample.size) for sample in waiting)) as progress:
-            if known:
-                progress.say(f"{len(known)} of {len(samples)} pictures are scored already")
-            turns = source.turns(waiting)
-            results = (source.each(turn, progress.say) for turn in turns)
-            scored_turns = (ahead(scored, each) for each in results)
-            for (sample, restored), scores in chain.from_iterable(scored_turns):
-                if isinstance(scores, UserError) or isinstance(restored, UserError):
-                    failures.append(printable(scores))
-                    progress.advance(f"failed {sample.name}", pixels(sample.size))
-                    continue
-                journal.add(sample.name, source.files(sample), scores)
-                known[sample.name] = scores
-                line = sample.name
-                if scores is not None:
-                    showcase.show(scores, restored)
-                    line = f"{sample.name}: {scores.psnr:.3f} dB, SSIM {scores.ssim:.4f}"
-                progress.advance(line, pixels(sample.size))
-    done = [(sample.name, known[sample.name]) for sample in samples if sample.name in known]
-    return done, failures, showcase
+    def is_done(sample: Sample) -> bool:
+        written = submission is None or submission.holds(sample)
+        written = written and (not save_images or image_path(sample).exists())
+        return written and journal.holds(sample.name, source.files(sample))
+
+    done = {each.name for each in samples if is_done(each)}
+    waiting = [sample for sample in samples if sample.name not in done]
+    with Progress(len(waiting), sum(pixels(sample.size) for sample in waiting)) as progress:
+        if done:
+            progress.say(f"{len(done)} of {len(samples)} pictures are scored already")
+        turns = (ahead(scored, turn) for turn in source.turns(waiting, progress.say))
+        for (sample, restored), scores in chain.from_iterable(turns):
+            if isinstance(scores, UserError) or isinstance(restored, UserError):
+                result.failures.append(printable(scores))
+                progress.advance(f"failed {sample.name}", pixels(sample.size))
+                continue
+            journal.add(sample.name, source.files(sample), scores)
+            done.add(sample.name)
+            if scores is not None:
+                result.kept[sample.name], psnr[sample.name] = restored, scores.psnr
+                psnr = {name: psnr[name] for name in chain(*extremes(psnr))}
+                result.kept = {name: result.kept[name] for name in psnr}
+            line = sample.name if scores is None else f"{sample.name}: {scores}"
+            progress.advance(line, pixels(sample.size))
+    names = [sample.name for sample in samples if sample.name in done]
+    result.images = [(name, journal.scores(name)) for name in names]
+    return result
 
 
-def _remove(path: Path) -> None:
-    """Removes a file, if there is one.
+def _judge(
+    protocol: Protocol, restored: RestoredSample, submission: Submission | None
+) -> Scores | None:
+    """Return the scores of an image, or add it to a submission.
 
     Raises:
-      UserError: it cannot be removed.
+      UserError: a value is not finite, or whatever `compare` and `Submission.add` raise.
     """
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be removed: {reason(error)}") from error
+    bad = np.count_nonzero(~np.isfinite(restored.image))
+    if bad:
+        name = restored.sample.name
+        raise UserError(f"the restored picture of {name} has {bad} values that are not finite")
+    if submission is not None:
+        return submission.add(restored)
+    assert restored.target is not None  # only what goes to a server has none
+    return compare(protocol, restored.image, restored.target)

@@ -1,4 +1,4 @@
-"""A decoded picture, with all that its file said beside the pixels."""
+"""A decoded picture, with what its file says beside the pixels."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -8,6 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dgunet_jax.system.errors import UserError
+
+_BAND = 1 << 20  # values
+# 0.299, 0.587 and 0.114 in units of 2⁻¹⁴: integers, so that every machine rounds alike.
+_WEIGHTS = (4899, 9617, 1868)
+_SHIFT = 14
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,20 +26,22 @@ class Picture:
       icc_profile: the colour profile of `pixels`.
       exif: an EXIF block, beginning with its TIFF header ("II" or "MM"). Its orientation, if any,
         is 1, and it has no thumbnail.
-      file_format: what it was read from: PNG, JPEG, WEBP, BMP, TIFF or GIF.
+      xmp: an XMP packet, whose orientation, if any, is 1.
+      file_format: what it was read from, such as PNG; see `io.FORMATS`.
       colour_chunks: names and contents of what a PNG file says of its colours without a profile
         (gAMA, cHRM, sRGB, cICP); only PNG files have a place for it.
       remark: what to say in the file of how the pixels were made, in ASCII. PNG files have a place
         for it, and others but BMP if there is no EXIF block. It is not read.
 
     Raises:
-      UserError: the arrays are anything else.
+      ValueError: the arrays are anything else.
     """
 
     pixels: NDArray[Any]
     alpha: NDArray[Any] | None = None
     icc_profile: bytes | None = None
     exif: bytes | None = None
+    xmp: bytes | None = None
     file_format: str = "PNG"
     colour_chunks: tuple[tuple[bytes, bytes], ...] = ()
     remark: str | None = None
@@ -42,37 +49,37 @@ class Picture:
     def __post_init__(self) -> None:
         dtype, shape = self.pixels.dtype, self.pixels.shape
         if dtype not in (np.uint8, np.uint16) or len(shape) != 3 or shape[2] not in (1, 3):
-            raise UserError(
+            raise ValueError(
                 f"a picture is uint8 or uint16 (H, W, 1) or (H, W, 3); got {dtype} {shape}"
             )
         if self.pixels.size == 0:
-            raise UserError(f"a picture has pixels; got {dtype} {shape}")
+            raise ValueError(f"a picture has pixels; got {dtype} {shape}")
         alpha = self.alpha
         if alpha is not None and (alpha.dtype != dtype or alpha.shape != shape[:2]):
-            raise UserError(
+            raise ValueError(
                 f"the alpha of a {dtype} {shape} picture is {dtype} {shape[:2]}; "
                 f"got {alpha.dtype} {alpha.shape}"
             )
 
     @property
     def bits(self) -> int:
-        """8 or 16 per channel."""
+        """Bits per channel, 8 or 16."""
         return 8 * self.pixels.dtype.itemsize
 
     def samples(self) -> NDArray[Any]:
-        """(H, W, channels), or one more: alpha behind them."""
+        """Return the pixels with alpha, if any, as the last channel: (H, W, channels)."""
         if self.alpha is None:
             return self.pixels
         return np.concatenate([self.pixels, self.alpha[..., None]], axis=2)
 
     def colours(self) -> NDArray[np.float32]:
-        """(H, W, 3) in [0, 1]; grey is repeated three times."""
+        """Return RGB (H, W, 3) in [0, 1]; grey is repeated three times."""
         colours = self.pixels.astype(np.float32)
         colours /= np.float32(2**self.bits - 1)
         return np.repeat(colours, 3, axis=2) if colours.shape[2] == 1 else colours
 
     def with_colours(self, colours: ArrayLike) -> "Picture":
-        """This picture with other colours, of the same depth, and grey if it is grey.
+        """Return this picture with other colours, of the same depth, and grey if it is grey.
 
         Values are clamped to [0, 1], scaled and rounded to the nearest integer, ties to even. Grey
         is the mean of the three channels.
@@ -81,12 +88,13 @@ class Picture:
           colours: floating point (H, W, 3).
 
         Raises:
-          UserError: another shape, a value that is NaN or infinite, or not floating point.
+          UserError: a value is NaN or infinite, or the colours are not floating point.
+          ValueError: they have another shape.
         """
         values = np.asarray(colours)
         height, width, channels = self.pixels.shape
         if values.shape != (height, width, 3):
-            raise UserError(f"colours must be {(height, width, 3)}; got {values.shape}")
+            raise ValueError(f"colours must be {(height, width, 3)}; got {values.shape}")
         _check_finite(values)
         pixels = np.empty_like(self.pixels)
         for rows in bands(values):
@@ -98,7 +106,7 @@ class Picture:
 
 
 def to_uint8(image: ArrayLike) -> NDArray[np.uint8]:
-    """Rounds an image to 8 bits: clamp to [0, 1], times 255, to the nearest integer, ties to even.
+    """Round an image to 8 bits: clamp to [0, 1], times 255, to the nearest integer, ties to even.
 
     Args:
       image: floating point, any shape, nominally in [0, 1].
@@ -130,23 +138,15 @@ def _rounded(image: NDArray[Any], peak: int) -> NDArray[np.float64]:
     return np.rint(image.astype(np.float64).clip(0, 1) * peak)
 
 
-_VALUES = 1 << 20
-
-
 def bands(array: NDArray[Any]) -> Iterator[slice]:
     """Yield slices that divide the first axis of an array into bands of about 2²⁰ values."""
-    rows = max(1, _VALUES // max(1, int(np.prod(array.shape[1:]))))
+    rows = max(1, _BAND // max(1, int(np.prod(array.shape[1:]))))
     for start in range(0, len(array), rows):
         yield slice(start, start + rows)
 
 
-# 0.299, 0.587 and 0.114 in units of 2⁻¹⁴: integers, so that every machine rounds alike.
-_WEIGHTS = (4899, 9617, 1868)
-_SHIFT = 14
-
-
 def luma(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Full-range luma Y = 0.299 R + 0.587 G + 0.114 B, rounded, half up.
+    """Return full-range luma Y = 0.299 R + 0.587 G + 0.114 B, rounded, half up.
 
     Args:
       pixels: uint8 or uint16 (H, W, 3).
@@ -164,14 +164,16 @@ def luma(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def grey(picture: Picture) -> Picture:
-    """The luma of a picture, without its alpha; a colour profile does not fit grey and is left."""
+    """Return the luma of a picture, without its alpha and what describes its colours."""
     if picture.pixels.shape[2] == 1:
         return dataclasses.replace(picture, alpha=None)
-    return Picture(luma(picture.pixels), exif=picture.exif, file_format=picture.file_format)
+    return dataclasses.replace(
+        picture, pixels=luma(picture.pixels), alpha=None, icc_profile=None, colour_chunks=()
+    )
 
 
 def side_by_side(images: Iterable[NDArray[Any]], gap: int) -> NDArray[Any]:
-    """Images of one height in a row, with white between them.
+    """Return images of one height in a row, with white between them.
 
     Args:
       images: (H, W, C) of one type, at least one; W may differ. Floating-point values are in

@@ -1,35 +1,14 @@
-"""What the reader of a format finds out about a file before it decodes it."""
+"""What the reader of a format finds out about a file before it decodes the pixels."""
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from dgunet_jax.system.errors import UserError
-
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-
-# File name endings and the one each format is written with.
-ENDINGS = {
-    ".bmp": ".bmp",
-    ".gif": ".png",  # read only
-    ".jpeg": ".jpg",
-    ".jpg": ".jpg",
-    ".png": ".png",
-    ".tif": ".tif",
-    ".tiff": ".tif",
-    ".webp": ".webp",
-}
-
-
-# Endings of picture formats that are not read.
-OTHER_ENDINGS = {
-    *(".arw", ".avif", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),
-    *(".exr", ".hdr", ".heic", ".heif", ".j2k", ".jp2", ".jpx", ".jxl", ".jxr", ".psd", ".qoi"),
-    *(".pam", ".pbm", ".pfm", ".pgm", ".pnm", ".ppm"),
-}
 
 
 class NotAPicture(UserError):
@@ -43,18 +22,33 @@ class DamagedFile(UserError):
         super().__init__(f"is damaged: {what}")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class StoredPicture:
-    """One picture in a file, as it lies there: not turned upright yet.
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What a picture will be when it is read.
 
     Attributes:
-      file_format: one of FORMATS.
-      height, width: of the pixels in the file.
-      channels: 1 for grey, 3 for RGB.
+      format: the name of the file's format, such as PNG.
+      height, width: in pixels.
+      channels: 1 for grey, 3 for colours; alpha does not count.
+      bits: per channel, 8 or 16.
+      has_alpha: whether there is an alpha channel.
+    """
+
+    format: str
+    height: int
+    width: int
+    channels: int
+    bits: int
+    has_alpha: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stored(Header):
+    """One picture in a file, not turned upright yet.
+
+    Attributes:
       decode: returns uint8 or uint16 (height, width, channels + has_alpha), alpha last. To be
         called while the file is open; raises anything on a damaged file.
-      has_alpha: whether there is an alpha channel.
-      bits: per channel of what `decode` returns, 8 or 16.
       icc_profile, exif, xmp: as they are in the file, unchecked.
       colour_chunks: see `picture.Picture`.
 
@@ -62,13 +56,7 @@ class StoredPicture:
       UserError: there are no pixels, or more than twice `PIL.Image.MAX_IMAGE_PIXELS`.
     """
 
-    file_format: str
-    height: int
-    width: int
-    channels: int
     decode: Callable[[], NDArray[Any]]
-    has_alpha: bool = False
-    bits: int = 8
     icc_profile: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
@@ -86,6 +74,26 @@ class StoredPicture:
 
 
 def check_single(frames: int) -> None:
-    """Raises a UserError for a file that holds several pictures."""
+    """Raise a UserError for a file that holds several pictures."""
     if frames > 1:
         raise UserError(f"holds {frames} frames; only single pictures are read")
+
+
+def to_full_range(samples: NDArray[Any], peak: int) -> NDArray[Any]:
+    """Scale values so that they use all of uint8 or, with a peak above 255, of uint16.
+
+    Args:
+      samples: whole numbers 0 … `peak`, at most 65535.
+
+    Returns:
+      The nearest integers to v · 255 / peak, or v · 65535 / peak.
+
+    Raises:
+      IndexError: a value is larger than the peak.
+    """
+    dtype = np.dtype(np.uint8 if peak < 256 else np.uint16)
+    most = np.iinfo(dtype).max
+    if peak == most:
+        return samples.astype(dtype, copy=False)
+    scaled = np.rint(np.arange(peak + 1) * (most / peak)).astype(dtype)
+    return scaled[samples.astype(np.uint16, copy=False)]

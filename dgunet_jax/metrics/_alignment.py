@@ -1,38 +1,30 @@
-"""Scores after alignment, as RealBlur's protocol asks."""
+"""PSNR and SSIM after alignment, as RealBlur's protocol asks."""
 
-import dataclasses
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from skimage.metrics import structural_similarity
 
-from dgunet_jax.metrics._psnr import check_window, colour_pair
-from dgunet_jax.metrics._ssim import GAUSSIAN_SIDE, gaussian_taps, similarity_map
+from dgunet_jax.metrics._psnr import check_rgb, check_uint8
+from dgunet_jax.metrics._ssim import GAUSSIAN, REACH
 from dgunet_jax.system.errors import UserError
 
 _ITERATIONS = 100
-_GAUSSIAN_SIDE = 5
+_SMOOTHING_SIDE = 5  # pixels, of the Gaussian on which ECC works
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Aligned:
-    """A restored picture, moved onto its target.
+class Aligned(NamedTuple):
+    """A restored image moved onto its target; both are 0 outside the mask."""
 
-    Attributes:
-      image: the restored picture, scaled in brightness and warped; float64 (H, W, 3), nominally in
-        [0, 1], 0 outside the mask.
-      target: float64 (H, W, 3) in [0, 1], 0 outside the mask.
-      mask: bool (H, W), where the restored picture has pixels to compare.
-    """
-
-    image: NDArray[np.float64]
-    target: NDArray[np.float64]
-    mask: NDArray[np.bool_]
+    image: NDArray[np.float64]  # (H, W, 3), scaled in brightness and warped, nominally in [0, 1]
+    target: NDArray[np.float64]  # (H, W, 3) in [0, 1]
+    mask: NDArray[np.bool_]  # (H, W), where the restored image has pixels to compare
 
 
 def opencv() -> Any:
-    """OpenCV, which is not needed for anything else.
+    """Return OpenCV, which nothing else needs.
 
     Raises:
       UserError: it is not installed.
@@ -40,28 +32,27 @@ def opencv() -> Any:
     try:
         import cv2
     except ImportError:
-        raise UserError(
-            "scores of RealBlur need OpenCV: pip install opencv-python-headless"
-        ) from None
+        message = "scores of RealBlur need OpenCV: pip install opencv-python-headless"
+        raise UserError(message) from None
     return cv2
 
 
 def align(image: ArrayLike, target: ArrayLike) -> Aligned:
-    """Fits brightness and a homography of a restored picture to its target.
+    """Fit brightness and a homography of a restored image to its target.
 
-    With the restored picture z and the target x in [0, 1]: z ← z Σxz / Σz² over all pixels and
+    With the restored image z and the target x in [0, 1]: z ← z Σxz / Σz² over all pixels and
     channels, then the homography that maximises the enhanced correlation coefficient (ECC) of the
     two in grey, found in 100 iterations from the identity on images smoothed by a 5×5 Gaussian. z
-    is sampled bicubically with reflected borders; the mask is a picture of ones sampled by nearest
+    is sampled bicubically with reflected borders; the mask is an image of ones sampled by nearest
     neighbours with zeros around.
 
     Args:
-      image: uint8 (H, W, 3), RGB.
-      target: the same shape.
+      image, target: uint8 (H, W, 3), RGB.
 
     Raises:
-      UserError: OpenCV is not installed, another type or shape, or the pair cannot be aligned: one
-        picture is of a single colour, or the two have too little in common.
+      ValueError: another type or shape.
+      UserError: OpenCV is not installed, or the pair cannot be aligned: one image is of a single
+        colour, or the two have too little in common.
 
     Source: J. Rim, H. Lee, J. Won, S. Cho, "Real-world blur dataset for learning and benchmarking
     deblurring algorithms", ECCV 2020; ECC by OpenCV after G. D. Evangelidis, E. Z. Psarakis,
@@ -69,94 +60,67 @@ def align(image: ArrayLike, target: ArrayLike) -> Aligned:
     PAMI 30(10), 2008.
     """
     cv2 = opencv()
-    image, target = colour_pair("the alignment of RealBlur", image, target)
+    image, target = np.asarray(image), np.asarray(target)
+    check_uint8("alignment (RealBlur)", image, target)
+    check_rgb("alignment (RealBlur)", image)
     # OpenCV registers and warps float32.
     restored, wanted = (array.astype(np.float32) / np.float32(255) for array in (image, target))
     squares = np.sum(np.square(restored), dtype=np.float64)
     if squares == 0:
-        raise UserError("a black picture cannot be aligned with its target")
+        raise UserError("a black image cannot be aligned with its target")
     restored *= np.float32(np.sum(wanted * restored, dtype=np.float64) / squares)
 
-    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, _ITERATIONS, 0.0)
     try:
         _, homography = cv2.findTransformECC(
             cv2.cvtColor(wanted, cv2.COLOR_RGB2GRAY),
             cv2.cvtColor(restored, cv2.COLOR_RGB2GRAY),
             np.eye(3, dtype=np.float32),
             cv2.MOTION_HOMOGRAPHY,
-            criteria,
+            (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, _ITERATIONS, 0.0),
             np.ones(image.shape[:2], np.uint8),  # every pixel is valid
-            _GAUSSIAN_SIDE,
+            _SMOOTHING_SIDE,
         )
     except cv2.error:
-        raise UserError(
-            "a picture cannot be aligned with its target: OpenCV's ECC does not converge"
-        ) from None
+        message = "an image cannot be aligned with its target: OpenCV's ECC does not converge"
+        raise UserError(message) from None
 
-    height, width = image.shape[:2]
-    warped = cv2.warpPerspective(
-        restored,
-        homography,
-        (width, height),
-        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REFLECT,
-    )
-    covered = cv2.warpPerspective(
-        np.ones((height, width), np.float32),
-        homography,
-        (width, height),
-        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=0,
-    )
-    mask = covered > 0
-    inside = mask[..., None]
-    moved, kept = (np.where(inside, x, 0).astype(np.float64) for x in (warped, wanted))
+    def warped(array: NDArray[np.float32], flags: int, border: int) -> NDArray[np.float32]:
+        size, flags = array.shape[1::-1], flags | cv2.WARP_INVERSE_MAP
+        return cv2.warpPerspective(array, homography, size, flags=flags, borderMode=border)
+
+    moved = warped(restored, cv2.INTER_CUBIC, cv2.BORDER_REFLECT)
+    covered = np.ones(image.shape[:2], np.float32)
+    mask = warped(covered, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) > 0
+    moved, kept = (np.where(mask[..., None], x, 0).astype(np.float64) for x in (moved, wanted))
     return Aligned(moved, kept, mask)
 
 
-class AlignedScores(NamedTuple):
-    """PSNR in dB and SSIM of a pair after alignment."""
-
-    psnr: float
-    ssim: float
-
-
-def aligned_scores(image: ArrayLike, target: ArrayLike) -> AlignedScores:
-    """PSNR and SSIM over the pixels two pictures have in common once `align` has aligned them.
+def aligned_scores(image: ArrayLike, target: ArrayLike) -> tuple[float, float]:
+    """Return PSNR in dB and SSIM of the pixels two images share once `align` has aligned them.
 
     With m the mask of `align`, over pixels and channels:
-    PSNR = 10 log₁₀(Σ m / Σ m (x − z)²), SSIM = Σ m s / Σ m. s is the formula of `similarity_map`
-    per channel under an 11×11 Gaussian window, σ = 1.5, peak 1, on pictures that are 0 outside the
-    mask; the second quotient leaves 5 pixels out at each border.
-
-    Neither is symmetric: the picture is moved, the target is not. The PSNR is infinite if nothing
-    differs.
+    PSNR = 10 log₁₀(Σ m / Σ m (x − z)²), SSIM = Σ m s / Σ m. s is the SSIM of each channel under an
+    11×11 Gaussian window, σ = 1.5, peak 1, of images that are 0 outside the mask; the second
+    quotient leaves 5 pixels out at each border. Neither is symmetric: the image is moved, the
+    target is not. The PSNR is infinite if nothing differs.
 
     Args:
-      image: uint8 (H, W, 3), RGB, at least 11×11.
-      target: the same shape.
-
-    Returns:
-      dB, and a value in [−1, 1].
+      image, target: uint8 (H, W, 3), RGB, at least 11×11.
 
     Raises:
-      UserError: another type or shape, an image is smaller than the window, or whatever `align`
-        refuses.
+      ValueError: another type or shape.
+      UserError: as `align`, or the aligned images have no pixels in common.
 
-    Source: J. Rim, H. Lee, J. Won, S. Cho, "Real-world blur dataset for learning and benchmarking
-    deblurring algorithms", ECCV 2020.
+    Source: as `align`.
     """
-    image, target = colour_pair("the score of RealBlur", image, target)
-    check_window("SSIM (RealBlur)", image.shape, GAUSSIAN_SIDE)
-    aligned = align(image, target)
-    reach = GAUSSIAN_SIDE // 2
-    inner = aligned.mask[reach:-reach, reach:-reach]
-    if not inner.any():
-        raise UserError("a picture has nothing in common with its target once they are aligned")
-    error = np.mean(np.square(aligned.image - aligned.target)[aligned.mask])
-    similarity = similarity_map(aligned.image, aligned.target, gaussian_taps(), 1.0)
-    return AlignedScores(
-        psnr=math.inf if error == 0 else float(-10 * np.log10(error)),
-        ssim=float(np.mean(similarity[inner])),
-    )
+    image, target = np.asarray(image), np.asarray(target)
+    check_uint8("SSIM (RealBlur)", image, target, side=2 * REACH + 1)
+    moved, wanted, mask = align(image, target)
+    inner = np.s_[REACH:-REACH, REACH:-REACH]
+    if not mask[inner].any():
+        raise UserError("an image has nothing in common with its target once they are aligned")
+    error = np.mean(np.square(moved - wanted)[mask])
+    settings = GAUSSIAN | {"data_range": 1, "channel_axis": 2, "full": True}
+    similarity: NDArray[np.float64] = structural_similarity(moved, wanted, **settings)[1]
+    ratio = math.inf if error == 0 else float(-10 * np.log10(error))
+    return ratio, float(np.mean(similarity[inner][mask[inner]]))

@@ -1,199 +1,130 @@
-"""SSIM as skimage, as Wang et al. and as RealBlur compute it."""
+"""SSIM as scikit-image, as Wang et al. and as MATLAB compute it.
 
+SSIM = (2 μx μy + C₁)(2 σxy + C₂) / ((μx² + μy² + C₁)(σx² + σy² + C₂)), averaged over places: μ, σ²
+and σxy are means, variances and covariance of x and y under a window, C₁ = (0.01 · peak)² and
+C₂ = (0.03 · peak)². It lies in [−1, 1] for images without negative values, is 1 for equal images,
+and NaN where an image holds a NaN or an infinity. Images are neither clamped nor rounded.
+
+Source: Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image quality assessment: from error
+visibility to structural similarity", IEEE Trans. Image Processing 13(4), 2004.
+"""
+
+import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import correlate1d
+from skimage.metrics import structural_similarity
 
-from dgunet_jax.metrics._psnr import (
-    check_colours,
-    check_scale,
-    check_shapes,
-    check_window,
-    grey_pair,
-)
-from dgunet_jax.system.errors import UserError
+from dgunet_jax.metrics._psnr import check_pair, check_rgb, check_uint8
 
-GAUSSIAN_SIDE = 11  # pixels, of the window
+# scikit-image's settings for the 11×11 window and the covariances of Wang et al.
+GAUSSIAN: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+REACH = 5  # pixels, of that window on each side of its centre
 
-_K1, _K2 = 0.01, 0.03
-# What a band of this many rows needs stays in a processor's cache, however large the picture is.
+# A band of this many rows stays in a processor's cache, and bounds the memory of large images.
 _BAND_ROWS = 64
 
 
-def gaussian_taps() -> NDArray[np.float64]:
-    """The 11 taps of a Gaussian with σ = 1.5, normalised to sum 1."""
-    reach = GAUSSIAN_SIDE // 2
-    taps = np.exp(-np.square(np.arange(-reach, reach + 1)) / (2 * 1.5**2))
-    return taps / taps.sum()
-
-
-def similarity_map(
-    image: NDArray[np.generic],
-    target: NDArray[np.generic],
-    taps: NDArray[np.float64],
-    peak: float,
-    *,
-    across: NDArray[np.float64] | None = None,
-    covariance_scale: float = 1.0,
-) -> NDArray[np.float64]:
-    """SSIM = (2 μx μy + C₁)(2 σxy + C₂) / ((μx² + μy² + C₁)(σx² + σy² + C₂)) at every place.
-
-    μ, σ² and σxy are means, variances and covariance of x and y weighted by a window that fits,
-    C₁ = (0.01 · peak)², C₂ = (0.03 · peak)². Equal images give exactly 1 everywhere.
-
-    Args:
-      image: x, (H, W, C), real, on the scale of `peak`.
-      target: y, the same shape.
-      taps: (k,), k odd, sum 1: the window is their outer product.
-      peak: the largest value a pixel can have.
-      across: (C, C), the weights of the channels in the windows of each channel; every channel
-        alone without it.
-      covariance_scale: a factor of σx², σy² and σxy: n / (n − 1) makes a window of n equal weights
-        give sample covariances.
-
-    Returns:
-      (H − k + 1, W − k + 1, C), values in [−1, 1] for images without negative values. NaN, and
-      nothing else, within reach of a NaN.
-
-    Source: Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image quality assessment: from
-    error visibility to structural similarity", IEEE Trans. Image Processing 13(4), 2004.
-    """
-    height, width, channels = image.shape
-    reach = len(taps) // 2
-    similarity = np.empty((height - 2 * reach, width - 2 * reach, channels))
-    c1, c2 = (_K1 * peak) ** 2, (_K2 * peak) ** 2
-
-    def local_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        # The results that see the border's extension are cut off.
-        rows = correlate1d(values, taps, axis=0)[reach : len(values) - reach]
-        means = correlate1d(rows, taps, axis=1)[:, reach : width - reach]
-        return means if across is None else means @ across.T
-
-    for top in range(0, len(similarity), _BAND_ROWS):
-        band = slice(top, top + _BAND_ROWS + 2 * reach)
-        x, y = image[band].astype(np.float64), target[band].astype(np.float64)
-        mean_x, mean_y = local_mean(x), local_mean(y)
-        product, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
-        # The two variances are only needed as a sum.
-        covariance = covariance_scale * (local_mean(x * y) - product)
-        variances = covariance_scale * (local_mean(x * x + y * y) - squares)
-        similarity[top : top + _BAND_ROWS] = ((2 * product + c1) * (2 * covariance + c2)) / (
-            (squares + c1) * (variances + c2)
-        )
-    return similarity
-
-
-SIDE = 7  # pixels, of the window
-
-
 def ssim_uniform(image: ArrayLike, target: ArrayLike, peak: float) -> float:
-    """Mean SSIM under a 7×7 uniform window, wherever it fits, with sample covariances.
+    """Return mean SSIM under a 7×7 uniform window, wherever it fits, with sample covariances.
 
-    The formula is that of `similarity_map`, with n / (n − 1), n = 49, for the covariances. No
-    protocol is applied: the images are neither clamped nor rounded. The compressive-sensing
-    benchmarks take it of full-range luma with peak 255.
+    The compressive-sensing benchmarks take it of full-range luma with peak 255.
 
     Args:
-      image: (H, W) or (H, W, C), at least 7×7, values on the scale of `peak`; the channels'
-        values are averaged.
-      target: the same shape, on the same scale.
+      image, target: (H, W) or (H, W, C), at least 7×7, values on the scale of `peak`. The values of
+        the channels are averaged.
       peak: the largest value a pixel can have: 1 for [0, 1], 255 for 8 bits.
 
-    Returns:
-      A value in [−1, 1] for images without negative values, 1 for equal images; NaN if either holds
-      a NaN or an infinity.
-
     Raises:
-      UserError: the shapes differ or are not (H, W) or (H, W, C), an image is smaller than the
-        window, one is of integers and the other not (their scales differ then), or the peak is not
-        positive and finite.
+      ValueError: as `psnr`, or for another shape.
 
-    Source: `skimage.metrics.structural_similarity` with its default settings, which computes in the
-    type of the images; here it is float64.
+    Source: `skimage.metrics.structural_similarity` with its default settings, in float64.
     """
     image, target = np.asarray(image), np.asarray(target)
-    check_shapes("SSIM (uniform)", image.shape, target.shape)
-    check_scale("SSIM (uniform)", image.dtype, target.dtype, peak)
     if image.ndim not in (2, 3):
-        raise UserError(f"SSIM (uniform) needs (H, W) or (H, W, C); got {image.shape}")
-    check_window("SSIM (uniform)", image.shape, SIDE)
-    if not (np.isfinite(image).all() and np.isfinite(target).all()):
-        return math.nan
-    if image.ndim == 2:
-        image, target = image[..., None], target[..., None]
-    taps, weights = np.full(SIDE, 1 / SIDE), SIDE**2
-    scale = weights / (weights - 1)
-    return float(np.mean(similarity_map(image, target, taps, peak, covariance_scale=scale)))
+        raise ValueError(f"SSIM (uniform) needs (H, W) or (H, W, C); got {image.shape}")
+    check_pair("SSIM (uniform)", image, target, peak, side=7)
+    axis = 2 if image.ndim == 3 else None
+    similarity = functools.partial(structural_similarity, data_range=peak, channel_axis=axis)
+    return _mean_of_bands(similarity, image, target, reach=3)
+
+
+def ssim_wang(image: ArrayLike, target: ArrayLike) -> float:
+    """Return mean SSIM under an 11×11 Gaussian window, σ = 1.5, wherever it fits, with peak 255.
+
+    Large images are not downsampled. The deraining benchmarks take it of `studio_luma`.
+
+    Args:
+      image, target: uint8 (H, W) or (H, W, 1), at least 11×11.
+
+    Raises:
+      ValueError: another type or shape.
+    """
+    image, target = np.asarray(image), np.asarray(target)
+    check_uint8("SSIM (Wang)", image, target, side=2 * REACH + 1)
+    if image.ndim != 2 and (image.ndim != 3 or image.shape[2] != 1):
+        raise ValueError(f"SSIM (Wang) needs grey images (H, W) or (H, W, 1); got {image.shape}")
+    similarity = functools.partial(structural_similarity, data_range=255, **GAUSSIAN)
+    x, y = (array.reshape(array.shape[:2]) for array in (image, target))
+    return _mean_of_bands(similarity, x, y, REACH)
 
 
 def ssim_volume(image: ArrayLike, target: ArrayLike, peak: float) -> float:
-    """Mean SSIM over all H · W · 3 places of an 11×11×11 Gaussian window, σ = 1.5.
+    """Return mean SSIM over all H · W · 3 places of an 11×11×11 Gaussian window, σ = 1.5.
 
-    The formula is that of `similarity_map`; rows, columns and channels are continued by replicating
-    the outermost ones, so images may be smaller than the window. No protocol is applied: the images
-    are neither clamped nor rounded. The GoPro and HIDE benchmarks take it of 8-bit pictures, SIDD's
-    of single ones.
+    Rows, columns and channels are continued by replicating the outermost ones, so images may be
+    smaller than the window. The GoPro and HIDE benchmarks take it of 8-bit images, SIDD's of
+    unrounded ones.
 
     Args:
-      image: (H, W, 3), RGB, values on the scale of `peak`.
-      target: the same shape, on the same scale.
+      image, target: (H, W, 3), RGB, values on the scale of `peak`.
       peak: the largest value a pixel can have: 1 for [0, 1], 255 for 8 bits.
 
-    Returns:
-      A value in [−1, 1] for images without negative values, 1 for equal images; NaN if either holds
-      a NaN or an infinity.
-
     Raises:
-      UserError: the shapes differ or are not (H, W, 3), one image is of integers and the other not
-        (their scales differ then), or the peak is not positive and finite.
+      ValueError: as `psnr`, or for another shape.
 
     Source: MATLAB's `ssim` given RGB arrays, which it takes for volumes.
     """
     image, target = np.asarray(image), np.asarray(target)
-    check_shapes("SSIM (volume)", image.shape, target.shape)
-    check_scale("SSIM (volume)", image.dtype, target.dtype, peak)
-    check_colours("SSIM (volume)", image.shape)
+    check_pair("SSIM (volume)", image, target, peak)
+    check_rgb("SSIM (volume)", image)
+    taps = np.exp(-np.square(np.arange(-REACH, REACH + 1)) / (2 * 1.5**2))
+    taps /= taps.sum()
+    channels = np.zeros((3, 3))  # row c: the weights of the three channels in a window around c
+    for c in range(3):
+        np.add.at(channels[c], np.arange(c - REACH, c + REACH + 1).clip(0, 2), taps)
+    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
+
+    def local_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        values = correlate1d(values, taps, axis=0)[REACH:-REACH]
+        return correlate1d(values, taps, axis=1)[:, REACH:-REACH] @ channels.T
+
+    def similarity(x: NDArray[np.float64], y: NDArray[np.float64]) -> np.floating:
+        mean_x, mean_y = local_mean(x), local_mean(y)
+        product, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
+        covariance = local_mean(x * y) - product
+        variances = local_mean(x * x + y * y) - squares  # only their sum is needed
+        numerator = (2 * product + c1) * (2 * covariance + c2)
+        return np.mean(numerator / ((squares + c1) * (variances + c2)))
+
+    margins = ((REACH, REACH), (REACH, REACH), (0, 0))
+    image, target = (np.pad(array, margins, mode="edge") for array in (image, target))
+    return _mean_of_bands(similarity, image, target, REACH)
+
+
+def _mean_of_bands(
+    similarity: Callable[..., Any], image: NDArray[Any], target: NDArray[Any], reach: int
+) -> float:
+    """Return the mean of a similarity over all rows that have `reach` rows above and below."""
     if not (np.isfinite(image).all() and np.isfinite(target).all()):
         return math.nan
-    taps = gaussian_taps()
-    reach = len(taps) // 2
-    margins = ((reach, reach), (reach, reach), (0, 0))
-    image, target = (np.pad(array, margins, mode="edge") for array in (image, target))
-    similarity = similarity_map(image, target, taps, peak, across=_across_channels(taps))
-    return float(np.mean(similarity))
-
-
-def _across_channels(taps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The taps along an axis of three replicated channels: row c has the weights around c."""
-    reach = len(taps) // 2
-    weights = np.zeros((3, 3))
-    for channel in range(3):
-        seen = np.arange(channel - reach, channel + reach + 1).clip(0, 2)
-        np.add.at(weights[channel], seen, taps)
-    return weights
-
-
-def ssim_wang(image: ArrayLike, target: ArrayLike) -> float:
-    """Mean SSIM under an 11×11 Gaussian window, σ = 1.5, wherever it fits; L = 255.
-
-    The formula is that of `similarity_map`. There is no downsampling of large images. The deraining
-    benchmarks take it of `studio_luma`.
-
-    Args:
-      image: uint8 (H, W) or (H, W, 1), at least 11×11.
-      target: the same shape.
-
-    Returns:
-      A value in [−1, 1], 1 for equal images.
-
-    Raises:
-      UserError: another type or shape, or an image is smaller than the window.
-
-    Source: Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image quality assessment: from
-    error visibility to structural similarity", IEEE Trans. Image Processing 13(4), 2004.
-    """
-    image, target = grey_pair("SSIM (Wang)", image, target)
-    check_window("SSIM (Wang)", image.shape, GAUSSIAN_SIDE)
-    return float(np.mean(similarity_map(image, target, gaussian_taps(), 255)))
+    count, total = len(image) - 2 * reach, 0.0
+    for top in range(0, count, _BAND_ROWS):
+        rows = slice(top, top + _BAND_ROWS + 2 * reach)
+        x, y = (array[rows].astype(np.float64) for array in (image, target))
+        total += (len(x) - 2 * reach) * float(similarity(x, y))
+    return total / count

@@ -1,13 +1,14 @@
 """The one description of a network: every released model and every ablation is a value of it."""
 
 import dataclasses
+import json
 from typing import Literal, get_args, get_type_hints
 
 import jax.numpy as jnp
 
-from dgunet_jax.system.errors import UserError
+from dgunet_jax.operators.library import BLOCK
+from dgunet_jax.system.errors import UserError, listed, one_line, printable
 
-BLOCK = 32  # pixels, side of the block that a sampling matrix measures
 NUM_BASIS = 16  # maps that span the subspace of a merge
 
 
@@ -141,6 +142,7 @@ class DGUNetConfig:
         return self.num_stages - 2
 
 
+_EXECUTION = ("unroll", "remat", "kernels")  # fields that files do not hold
 _LEAST = {
     "channels": 1,
     "width": 4,
@@ -207,8 +209,8 @@ VARIANTS: dict[str, DGUNetConfig] = {
     "cs_plus": _sensing(measurements=256, share_middle=False),
 }
 """The released models by name. The compressive-sensing ones sample 25 % and see the whole image;
-other ratios and block by
-block are `dataclasses.replace(VARIANTS["cs"], measurements=ceil(10.24 · percent),
+other ratios and block by block are
+`dataclasses.replace(VARIANTS["cs"], measurements=ceil(10.24 · percent),
 blockwise=True)`."""
 
 
@@ -221,3 +223,52 @@ def variant(name: str) -> DGUNetConfig:
     if name not in VARIANTS:
         raise UserError(f"there is no variant {name!r}; the variants are {', '.join(VARIANTS)}")
     return VARIANTS[name]
+
+
+def config_to_json(config: DGUNetConfig) -> str:
+    """Return what a network is as JSON, without how it is executed."""
+    values = dataclasses.asdict(config)
+    return json.dumps({name: value for name, value in values.items() if name not in _EXECUTION})
+
+
+def config_from_json(text: str) -> DGUNetConfig:
+    """Return the configuration that `config_to_json` wrote.
+
+    How a network is executed is not for a file to say: `unroll` and `remat` are not read.
+
+    Raises:
+      UserError: an entry is unknown, or has a value that it cannot have.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"its configuration cannot be read: {one_line(error)[:200]}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"its configuration is not a JSON object but a {type(values).__name__}")
+    values = {name: value for name, value in values.items() if name not in _EXECUTION}
+    fields = {field.name: field for field in dataclasses.fields(DGUNetConfig)}
+    if unknown := sorted(values.keys() - fields.keys()):
+        raise UserError(
+            "its configuration has entries that this version does not know:"
+            f" {listed([printable(name)[:100] for name in unknown], 5)}"
+        )
+    for name, value in values.items():
+        default = fields[name].default
+        if name == "memory_scales":
+            right = isinstance(value, list) and all(type(scale) is int for scale in value)
+        elif name == "dtype":
+            right = value is None or isinstance(value, str)
+        else:
+            right = type(value) is type(default)
+        if not right:
+            group = isinstance(value, list | dict)
+            shown = type(value).__name__ if group else printable(value)[:100]
+            raise UserError(f"its configuration has a wrong {name}: {shown}")
+    if "memory_scales" in values:
+        values["memory_scales"] = tuple(values["memory_scales"])
+    return DGUNetConfig(**values)
+
+
+def told_otherwise(stated: int, num_stages: int) -> str:
+    """Return the note that a network is read with another number of stages than it was saved."""
+    return f"was saved with {stated} stages; it is read with {num_stages}"

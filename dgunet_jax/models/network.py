@@ -1,7 +1,9 @@
 """The unfolding network: stages scanned by `nn.scan`."""
 
 import dataclasses
+import functools
 import math
+import types
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -27,9 +29,11 @@ from dgunet_jax.models.layers import (
 )
 from dgunet_jax.operators.base import Operator, as_pytree, gradient_step, zero_extends
 from dgunet_jax.operators.library import Identity, SamplingMatrix, Within, from_blocks, to_blocks
-from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.errors import UserError, counted, named
 
 Array = jax.Array
+
+_MOST_PROBLEMS = 20  # in a message
 
 
 @flax.struct.dataclass
@@ -400,3 +404,33 @@ def check_sizes(config: DGUNetConfig, shape: tuple[int, ...], sizes: Array | Non
             raise UserError(
                 f"size {height}×{width} in sizes exceeds the array's {shape[1]}×{shape[2]}"
             )
+
+
+@functools.lru_cache(maxsize=8)
+def shapes_of(config: DGUNetConfig) -> Mapping[str, tuple[int, ...]]:
+    """Return the shape of every array of a network, by the names that `flatten` gives."""
+    flat = flatten(abstract_params(config))
+    return types.MappingProxyType({name: leaf.shape for name, leaf in flat.items()})
+
+
+def mismatches(found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Return what is missing, unexpected or has another shape than expected, one entry each.
+
+    Args:
+      found: names to arrays.
+      expected: names to shapes.
+    """
+    problems = [f"missing {name}" for name in expected if name not in found]
+    problems += [f"unexpected {named(name)}" for name in found if name not in expected]
+    return problems + [
+        f"{name} has shape {np.shape(found[name])}, not {shape}"
+        for name, shape in expected.items()
+        if name in found and np.shape(found[name]) != shape
+    ]
+
+
+def wrong(what: str, problems: list[str]) -> UserError:
+    """Return the error, of one line, that names what is wrong with tensors or leaves."""
+    told = "; ".join(problems[:_MOST_PROBLEMS])
+    more = f"; and {len(problems) - _MOST_PROBLEMS} more" if len(problems) > _MOST_PROBLEMS else ""
+    return UserError(f"{counted(len(problems), f'wrong {what}')}: {told}{more}")

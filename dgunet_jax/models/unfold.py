@@ -113,8 +113,23 @@ class Trace:
     stages: tuple[StageTrace, ...]
 
 
+def stage_params(params: Mapping[str, Any], config: DGUNetConfig) -> list[Any]:
+    """Return every stage's weights, first stage first; shared ones as often as they are used.
+
+    Args:
+      params: the network's weights, or a tree of that structure, such as their gradient.
+    """
+    number, middle = config.num_middle, params.get("middle")
+    if config.share_middle:
+        stages = [middle] * number
+    else:
+        leaves, tree = jax.tree.flatten(middle)
+        stages = [tree.unflatten([leaf[i] for leaf in leaves]) for i in range(number)]
+    return [params["first"], *stages, params["last"]]
+
+
 def unfold(model: DGUNet, variables: Mapping[str, Any]) -> Unfolded:
-    """The stages of a network as pure functions on the same weights.
+    """Return the stages of a network as pure functions of its weights.
 
     `x, y = unfolded.start(inputs)`, then for every stage `v = stage.gradient(x, y)` and
     `x, memory = stage.proximal(v, memory, y)`, with None as the first memory: the last x is
@@ -128,16 +143,9 @@ def unfold(model: DGUNet, variables: Mapping[str, Any]) -> Unfolded:
     def stage(position, params):
         return UnfoldedStage(params=params, shared=shared, module=Stage(config, position))
 
-    def middle(i):
-        weights = params["middle"]
-        return weights if config.share_middle else jax.tree.map(lambda leaf: leaf[i], weights)
-
+    positions = ["first", *["middle"] * config.num_middle, "last"]
     return Unfolded(
-        stages=(
-            stage("first", params["first"]),
-            *(stage("middle", middle(i)) for i in range(config.num_middle)),
-            stage("last", params["last"]),
-        ),
+        stages=tuple(map(stage, positions, stage_params(params, config))),
         params=params,
         operator=as_pytree(model.operator),
         config=config,

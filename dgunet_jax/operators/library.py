@@ -6,9 +6,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from dgunet_jax.models.config import BLOCK
-
 Array = jax.Array
+
+BLOCK = 32  # pixels, side of the block that a sampling matrix measures
 
 
 @flax.struct.dataclass

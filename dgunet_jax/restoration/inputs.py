@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dgunet_jax.data.folders import folders, is_folder, is_picture, same, walk
-from dgunet_jax.images.stored import ENDINGS
-from dgunet_jax.restoration.plan import Size
+from dgunet_jax.images import ENDINGS
+from dgunet_jax.restoration.shapes import Size
 from dgunet_jax.system.errors import UserError, reason
 
 

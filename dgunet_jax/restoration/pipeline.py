@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -17,15 +16,23 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.images.picture import Picture, grey, side_by_side
-from dgunet_jax.images.reading import Header, read, read_header
-from dgunet_jax.images.recognising import must_be_read
-from dgunet_jax.images.stored import FORMATS
-from dgunet_jax.images.writing import check_writable, write
+from dgunet_jax.images import (
+    FORMATS,
+    Header,
+    Picture,
+    check_writable,
+    grey,
+    must_be_read,
+    read,
+    read_header,
+    side_by_side,
+    write,
+)
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.restoration.inputs import Found, Input, Job, find
-from dgunet_jax.restoration.plan import Schedule, Sized, held_per_pixel, pixels
+from dgunet_jax.restoration.plan import HasSize, Schedule, Sized, held_per_pixel
 from dgunet_jax.restoration.restorer import Restorer
+from dgunet_jax.restoration.shapes import pixels
 from dgunet_jax.system.errors import UserError, counted, printable
 from dgunet_jax.system.terminal import of_the_system, say, show
 
@@ -103,6 +110,8 @@ _GAP = 8  # white pixels between pictures side by side
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Content = TypeVar("Content")
+SizedItem = TypeVar("SizedItem", bound=HasSize)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,39 +177,79 @@ def restore_files(restorer: Restorer, jobs: Sequence[Job], remark: str | None = 
     schedule = restorer.schedule((job.size for job in jobs), held)
     order, too_large = schedule.arrange(jobs)
     failures = [f"{job.path}: {why}" for job, why in too_large]
-    read_pictures: dict[Job, Picture] = {}
     start, restored = time.monotonic(), 0
 
+    def read_job(job: Job) -> tuple[NDArray[np.float32], Picture]:
+        picture = _read(job)
+        if channels == 1:
+            picture = grey(picture)
+        picture = dataclasses.replace(picture, remark=remark)
+        return picture.colours()[..., :channels], picture
+
     with Progress(len(order), sum(pixels(job.size) for job in order)) as progress:
-
-        def images(turn: list[Job]) -> Iterator[tuple[Job, NDArray[np.float32]]]:
-            for job, picture in ahead(_read, turn):
-                if isinstance(picture, Picture):
-                    if channels == 1:
-                        picture = grey(picture)
-                    read_pictures[job] = dataclasses.replace(picture, remark=remark)
-                    yield job, picture.colours()[..., :channels]
-                else:
-                    failures.append(str(picture))
-                    progress.advance(f"failed {job.path}", pixels(job.size))
-
-        def results(turn: list[Job]) -> Iterator[tuple[Job, Picture, NDArray[np.float32]]]:
-            for job, estimates in restorer.each(images(turn), schedule, stages, progress.say):
-                yield job, read_pictures.pop(job), estimates
-
-        def written(turn: list[Job]) -> Iterator[tuple[Job, UserError | None]]:
-            for (job, _, _), error in ahead(_write, results(turn)):
-                yield job, error
-
-        for job, error in chain.from_iterable(map(written, turns(restorer, schedule, order))):
-            if isinstance(error, UserError):
-                failures.append(str(error))
+        done = process(restorer, schedule, order, read_job, _write, stages, progress.say)
+        for job, failure in done:
+            if isinstance(failure, UserError):
+                failures.append(str(failure))
                 progress.advance(f"failed {job.path}", pixels(job.size))
             else:
                 restored += 1
                 progress.advance(f"wrote {job.restored}", pixels(job.size))
     seconds = time.monotonic() - start
     return Outcome(restored, failures, len(schedule.buckets), schedule.waste, seconds)
+
+
+def process(
+    restorer: Restorer,
+    schedule: Schedule,
+    items: Iterable[SizedItem],
+    read: Callable[[SizedItem], tuple[NDArray[np.float32], Content]],
+    write: Callable[[SizedItem, Content, NDArray[np.float32]], Result],
+    stages: bool = False,
+    say: Callable[[str], None] = say,
+) -> Iterator[tuple[SizedItem, Result | UserError]]:
+    """Read, restore and write items, each at the same time as others, within the memory there is.
+
+    Args:
+      items: as `Schedule.arrange` orders them.
+      read: returns an item's image (H, W, C) and whatever `write` needs.
+      write: is given that and the estimates, (K, H, W, C), or (1, H, W, C) without `stages`.
+      stages: whether all estimates are wanted.
+      say: is told, in one line, what is compiled.
+
+    Yields:
+      An item, and what `write` returned, or the UserError that `read` or `write` raised.
+    """
+    for turn in turns(restorer, schedule, items):
+        contents: dict[SizedItem, Content] = {}
+        failures: list[tuple[SizedItem, UserError]] = []
+        images = images_of(turn, read, contents, failures)
+        estimated = restorer.each(images, schedule, stages, say)
+        waiting = ((item, contents.pop(item), estimates) for item, estimates in estimated)
+        for (item, _, _), result in ahead(lambda given: write(*given), waiting):
+            yield item, result
+        yield from failures
+
+
+def images_of(
+    turn: Iterable[SizedItem],
+    read: Callable[[SizedItem], tuple[NDArray[np.float32], Content]],
+    contents: dict[SizedItem, Content],
+    failures: list[tuple[SizedItem, UserError]],
+) -> Iterator[tuple[SizedItem, NDArray[np.float32]]]:
+    """Yield items and their images, read ahead of time.
+
+    Args:
+      read: as `process` takes it.
+      contents: gets what `read` returns beside the image.
+      failures: gets the items that cannot be read, and why.
+    """
+    for item, found in ahead(read, turn):
+        if isinstance(found, UserError):
+            failures.append((item, found))
+        else:
+            image, contents[item] = found
+            yield item, image
 
 
 def turns(restorer: Restorer, schedule: Schedule, items: Iterable[Sized]) -> Iterator[list[Sized]]:
@@ -278,9 +327,8 @@ def _read(job: Job) -> Picture:
     return picture
 
 
-def _write(result: tuple[Job, Picture, NDArray[np.float32]]) -> None:
-    """Writes what is asked for; (K, H, W, C) estimates, or (1, H, W, C) with only the last."""
-    job, picture, estimates = result
+def _write(job: Job, picture: Picture, estimates: NDArray[np.float32]) -> None:
+    """Write what is asked for; (K, H, W, C) estimates, or (1, H, W, C) with only the last."""
     estimates = np.broadcast_to(estimates, (*estimates.shape[:3], 3))
     try:
         if job.compared is not None:
@@ -302,7 +350,7 @@ def _strip(picture: Picture, estimates: Iterable[NDArray[np.float32]]) -> Pictur
     """The picture as it was, then estimates; opaque."""
     images = [picture, *map(picture.with_colours, estimates)]
     strip = side_by_side((image.pixels for image in images), _GAP)
-    return dataclasses.replace(picture, pixels=strip, alpha=None, exif=None)
+    return dataclasses.replace(picture, pixels=strip, alpha=None, exif=None, xmp=None)
 
 
 Image = NDArray[Any] | jax.Array

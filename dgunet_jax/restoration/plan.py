@@ -1,139 +1,27 @@
-"""Which images are restored together, in which shapes, and in how much memory."""
+"""Plans: in which compiled shapes images are restored, how many at once, in how much memory."""
 
 import collections
 import dataclasses
 import functools
-import itertools
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeVar
 
 import jax
-import numpy as np
-from numpy.typing import NDArray
 
 from dgunet_jax.models.config import DGUNetConfig
+from dgunet_jax.restoration.shapes import (
+    Box,
+    Size,
+    can_lie,
+    choose_buckets,
+    cover,
+    holds,
+    padded,
+    pixels,
+)
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.memory import available_memory
-
-
-def pad_to_multiple(
-    image: NDArray[np.floating], multiple: int, zeros: bool = False
-) -> NDArray[np.floating]:
-    """Extends an image (H, W, C) at the bottom and the right until both sides are multiples.
-
-    By reflection without repeating the edge pixel (a b c → a b c b a); a side that is too short for
-    that, not longer than what it lacks, is extended by its edge pixel. Or by `zeros`.
-    """
-    for axis in (0, 1):
-        side = image.shape[axis]
-        lacking = -side % multiple
-        width = [(0, 0)] * image.ndim
-        width[axis] = (0, lacking)
-        if zeros:
-            image = np.pad(image, width)
-        else:
-            image = np.pad(image, width, mode="reflect" if lacking < side else "edge")
-    return image
-
-
-def can_lie(config: DGUNetConfig) -> bool:
-    """Whether the network knows of rows and columns only through its kernels.
-
-    A known operator and a sampling matrix have an orientation of their own.
-    """
-    return config.degradation != "known"
-
-
-def transposed(variables: Mapping[str, Any]) -> Any:
-    """Variables of the network that does to a transposed picture what the given one does to it.
-
-    With rows and columns exchanged in every kernel, net'(xᵀ) = net(x)ᵀ: transposing commutes with
-    everything else the network does. So upright and lying pictures, and all eight versions of the
-    self-ensemble, need only one compiled shape.
-    """
-
-    def exchange(leaf):
-        # (h, w, I, O), with a leading axis where stages have weights of their own.
-        return np.swapaxes(np.asarray(leaf), -4, -3) if np.ndim(leaf) >= 4 else leaf
-
-    return jax.tree.map(exchange, variables)
-
-
-@dataclasses.dataclass(frozen=True)
-class Box:
-    """A rectangle of a picture, pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def cut(self, image: NDArray) -> NDArray:
-        """The rectangle of an image (..., H, W, C), as a view."""
-        rows = slice(self.top, self.top + self.height)
-        return image[..., rows, self.left : self.left + self.width, :]
-
-
-def cover(size: tuple[int, int], tile: int, overlap: int, multiple: int = 1) -> tuple[Box, ...]:
-    """Boxes of `tile`×`tile` pixels over a picture of `size`, row by row.
-
-    They are spread evenly, at multiples of `multiple` (of which the sides and the tile are
-    multiples too), and overlap by about `overlap` or more; along a side that is no longer than a
-    tile there is one, of that length.
-    """
-    rows, columns = (_starts(side, tile, overlap, multiple) for side in size)
-    height, width = (min(side, tile) for side in size)
-    return tuple(Box(top, left, height, width) for top in rows for left in columns)
-
-
-def _starts(side: int, tile: int, overlap: int, multiple: int) -> list[int]:
-    if side <= tile:
-        return [0]
-    count = -(-(side - overlap) // (tile - overlap))
-    step = (side - tile) / (count - 1) / multiple
-    return [round(i * step) * multiple for i in range(count)]
-
-
-def weights(boxes: tuple[Box, ...]) -> list[NDArray[np.float32]]:
-    """For each box what its pixels count, (height, width, 1); at every pixel they add up to 1.
-
-    They fall linearly towards the sides where a box overlaps another, since the pixels there lack
-    what is beyond. For boxes that `cover` a picture.
-    """
-    tops = {box.top: box.height for box in boxes}
-    lefts = {box.left: box.width for box in boxes}
-    rows, columns = _ramps(tops), _ramps(lefts)
-    return [rows[box.top][:, None, None] * columns[box.left][:, None] for box in boxes]
-
-
-def _ramps(lengths: dict[int, int]) -> dict[int, NDArray[np.float32]]:
-    side = max(start + length for start, length in lengths.items())
-    ramps, total = {}, np.zeros(side)
-    for start, length in lengths.items():
-        position = np.arange(length) + 0.5
-        ramp = np.full(length, float(length))
-        if start > 0:
-            ramp = np.minimum(ramp, position)
-        if start + length < side:
-            ramp = np.minimum(ramp, length - position)
-        ramps[start] = ramp
-        total[start : start + length] += ramp
-    return {
-        start: (ramp / total[start : start + len(ramp)]).astype(np.float32)
-        for start, ramp in ramps.items()
-    }
-
-
-Size = tuple[int, int]
-
-# A bucket that has at most so many times the pixels is as good as a new one: while there are few
-# buckets, and when there are several.
-_CLOSE, _FAR = 1.25, 2.0
-_WORTH = 2**17  # pixels: a compilation takes longer than to compute so many
-_FEW = 4  # buckets that may fit exactly; those that come later are rounded up
-_MERGED = 48  # sizes among which the best buckets are sought pair by pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,127 +46,6 @@ class Plan:
     tiles: tuple[Box, ...]
     bytes: int
     held: int
-
-
-def padded(size: Size, rows: int, columns: int) -> Size:
-    """The next size whose height and width are positive multiples of `rows` and `columns`."""
-    height, width = size
-    return max(1, -(-height // rows)) * rows, max(1, -(-width // columns)) * columns
-
-
-def holds(bucket: Size, size: Size) -> bool:
-    return bucket[0] >= size[0] and bucket[1] >= size[1]
-
-
-def pixels(size: Size) -> int:
-    return size[0] * size[1]
-
-
-def choose_bucket(size: Size, known: Iterable[Size], multiples: Size) -> Size:
-    """The bucket for a picture whose followers are not known.
-
-    One of the `known` ones if it is little larger; else one of exactly `size`, or, when there are
-    several buckets already, one that will serve other sizes too: with each side rounded up by at
-    most a quarter. Heights and widths are `multiples`.
-    """
-    known = list(known)
-    few = len(known) < _FEW
-    most = (_CLOSE if few else _FAR) * pixels(size)
-    close = [bucket for bucket in known if holds(bucket, size) and pixels(bucket) <= most]
-    if close:
-        return min(close, key=pixels)
-    if few:
-        return size
-    height, width = (_rounded(side, m) for side, m in zip(size, multiples, strict=True))
-    return height, width
-
-
-def _rounded(side: int, multiple: int) -> int:
-    step = multiple * 2 ** max(0, math.floor(math.log2(side / (4 * multiple))))
-    return -(-side // step) * step
-
-
-def choose_buckets(
-    sizes: Mapping[Size, int], most: int, fits: Callable[[Size], bool]
-) -> tuple[Size, ...]:
-    """At most `most` buckets for pictures of `sizes` (with their counts), wasting few pixels.
-
-    Starts with a bucket for every size and merges, time and again, the two whose union adds the
-    fewest pixels; in the end also those that add less than a compilation costs. Then each bucket is
-    exchanged for another as long as that saves pixels. Buckets that do not `fit` are not made, even
-    if more than `most` remain.
-    """
-    if not sizes:
-        return ()
-    counts = _coarser(sizes)
-    buckets = Counter(counts)
-    while len(buckets) > 1:
-        cheapest = min(
-            (
-                (_added(a, b, buckets), _union(a, b), a, b)
-                for a in buckets
-                for b in buckets
-                if a < b and fits(_union(a, b))
-            ),
-            default=None,
-        )
-        if cheapest is None or (len(buckets) <= most and cheapest[0] > _WORTH):
-            break
-        _, union, a, b = cheapest
-        count = buckets.pop(a) + buckets.pop(b)
-        buckets[union] += count
-    chosen = _exchanged(list(buckets), counts, fits)
-    return tuple(sorted(chosen, key=lambda bucket: (pixels(bucket), bucket)))
-
-
-def _exchanged(
-    buckets: list[Size], counts: Mapping[Size, int], fits: Callable[[Size], bool]
-) -> list[Size]:
-    """The buckets after every exchange of one of them that saves pixels."""
-    sizes, weights = np.array(list(counts)), np.array(list(counts.values()))
-    sides = (sorted(set(column)) for column in sizes.T.tolist())
-    candidates = [size for size in itertools.product(*sides) if fits(size)]
-    candidates += [bucket for bucket in buckets if bucket not in candidates]
-    shapes = np.array(candidates)
-    inside = (shapes[:, None] >= sizes[None]).all(axis=2)
-    cost = np.where(inside, shapes.prod(axis=1)[:, None] * weights, np.inf)
-    chosen = [candidates.index(bucket) for bucket in buckets]
-    best, before = cost[chosen].min(axis=0).sum(), np.inf
-    while best < before:
-        before = best
-        for i in range(len(chosen)):
-            others = cost[chosen[:i] + chosen[i + 1 :]].min(axis=0, initial=np.inf)
-            totals = np.minimum(cost, others).sum(axis=1)
-            if totals.min() < best:
-                best, chosen[i] = totals.min(), int(totals.argmin())
-    return [candidates[i] for i in chosen]
-
-
-def _coarser(sizes: Mapping[Size, int]) -> Mapping[Size, int]:
-    """`sizes` rounded up to a grid that leaves few enough of them to compare all pairs."""
-    grid, rounded = 1, Counter(sizes)
-    while len(rounded) > _MERGED:
-        grid, rounded = 2 * grid, Counter()
-        for size, count in sizes.items():
-            rounded[padded(size, grid, grid)] += count
-    # A lone member of a cell keeps its own size; the others take the smallest that holds them all.
-    tight: dict[Size, Size] = {}
-    for size in sizes:
-        cell = padded(size, grid, grid)
-        tight[cell] = _union(tight.get(cell, size), size)
-    counts = Counter()
-    for cell, count in rounded.items():
-        counts[tight[cell]] += count
-    return counts
-
-
-def _union(a: Size, b: Size) -> Size:
-    return max(a[0], b[0]), max(a[1], b[1])
-
-
-def _added(a: Size, b: Size, counts: Mapping[Size, int]) -> int:
-    union = pixels(_union(a, b))
-    return sum((union - pixels(size)) * counts[size] for size in (a, b))
 
 
 _FLOAT = 4  # bytes; what is computed in bfloat16 is kept in float32 on the way, so it counts alike

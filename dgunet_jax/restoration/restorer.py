@@ -16,17 +16,9 @@ from numpy.typing import NDArray
 from dgunet_jax.data.transforms import DIHEDRAL, dihedral
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.operators.base import as_pytree, zero_extends
-from dgunet_jax.restoration.plan import (
-    Plan,
-    Planner,
-    Schedule,
-    Size,
-    choose_bucket,
-    free_memory,
-    held_per_pixel,
-    pad_to_multiple,
-)
+from dgunet_jax.restoration.plan import Plan, Planner, Schedule, free_memory, held_per_pixel
 from dgunet_jax.restoration.running import Part, Picture, Runner, parts
+from dgunet_jax.restoration.shapes import Size, choose_bucket, pad_to_multiple
 from dgunet_jax.system.compilation import Precision
 from dgunet_jax.system.errors import UserError, one_line
 from dgunet_jax.system.memory import available_memory

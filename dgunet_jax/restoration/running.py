@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from dgunet_jax.data.transforms import dihedral, undo_dihedral, unit_range
 from dgunet_jax.models.network import DGUNet
-from dgunet_jax.restoration.plan import Box, Plan, Planner, Size, can_lie, transposed, weights
+from dgunet_jax.restoration.plan import Plan, Planner
+from dgunet_jax.restoration.shapes import Box, Size, can_lie, transposed, weights
 from dgunet_jax.system.compilation import Precision
 from dgunet_jax.system.errors import UserError
 

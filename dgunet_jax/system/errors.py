@@ -84,3 +84,12 @@ def either(items: Iterable[object]) -> str:
 def counted(number: int, noun: str) -> str:
     """ "1 picture", "2 pictures"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+_LONGEST = 100  # characters of a name in a message
+
+
+def named(name: object) -> str:
+    """Return a name of unknown origin for a message: in one line, and cut if it is long."""
+    text = printable(str(name)[: _LONGEST + 1])
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

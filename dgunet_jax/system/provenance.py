@@ -1,5 +1,6 @@
 """What something was made with."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -14,11 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from dgunet_jax._version import __version__
+from dgunet_jax import __version__
 from dgunet_jax.models.network import flatten
 from dgunet_jax.system.errors import UserError, reason
 from dgunet_jax.system.files import read_bytes, replacing
-from dgunet_jax.training.config import TrainConfig
 
 _LIBRARIES = (
     "flax", "grain", "imagecodecs", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "pillow",
@@ -29,7 +29,9 @@ _LIBRARIES = (
 def versions() -> dict[str, str]:
     """Of this package, Python and the libraries that training and scores depend on."""
     found = {"dgunet_jax": __version__, "python": platform.python_version()}
-    found |= {name: metadata.version(name) for name in _LIBRARIES}
+    for name in _LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):  # some come with extras
+            found[name] = metadata.version(name)
     try:  # which comes in distributions of several names, and need not be there
         import cv2
     except ImportError:
@@ -59,7 +61,7 @@ def checkpoint_hash(path: Path, variables: Mapping[str, Any]) -> str:
         raise UserError(f"{path}: cannot be read: {reason(error)}") from error
 
 
-def record(workdir: Path, config: TrainConfig) -> None:
+def record(workdir: Path, config: Any) -> None:
     """Writes `run.json`: settings, command, versions, devices and the state of the sources.
 
     A run that goes on adds an entry.

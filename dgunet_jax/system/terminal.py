@@ -13,6 +13,13 @@ from typing import NoReturn, TextIO
 
 from dgunet_jax.system.errors import UserError, one_line, printable, reason
 
+_EXTRAS = {
+    **dict.fromkeys(("absl", "clu", "grain", "ml_collections", "optax", "tensorboardX"), "train"),
+    **dict.fromkeys(("array_record", "importlib_resources", "tensorflow_datasets"), "tfds"),
+    "h5py": "evaluate",
+}
+"""The extras of this package that bring packages which not all commands need."""
+
 _lost: dict[str, OSError] = {}  # streams that cannot be written, by name
 _renewed = False  # whether the last line on standard error waits to be replaced
 
@@ -61,6 +68,11 @@ def run(command: Callable[[], int]) -> int:
         except KeyboardInterrupt:
             say("interrupted")
             status = 130
+        except ModuleNotFoundError as error:
+            if (extra := _EXTRAS.get((error.name or "").partition(".")[0])) is None:
+                raise
+            say(f"error: {error.name} is not installed; pip install 'dgunet_jax[{extra}]' has it")
+            status = 2
         except BrokenPipeError:  # a library's output, such as help, whose reader has gone
             _discard(sys.stdout)
             status = 128 + signal.SIGPIPE

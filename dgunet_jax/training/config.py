@@ -1,11 +1,13 @@
-"""Settings of a run, and how the command line gives them."""
+"""Settings of a run, and how files and command lines give them."""
 
+import ast
 import dataclasses
+import inspect
 import math
-import re
+import runpy
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_type_hints
 
 from ml_collections import ConfigDict, config_dict
@@ -13,7 +15,7 @@ from ml_collections import ConfigDict, config_dict
 from dgunet_jax.data.config import DataConfig
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.system.compilation import Precision
-from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.errors import UserError, one_line
 from dgunet_jax.system.files import local_path
 from dgunet_jax.training.losses import LOSSES, LossStages
 
@@ -248,87 +250,55 @@ def _build(kind: type, values: Mapping[str, Any]) -> Any:
     return kind(**arguments)
 
 
-_FILE = re.compile(r"--?config(?:=(?P<path>.*))?")
-_SETTING = re.compile(r"--?(?:no)?config\.(?P<name>[^=]+)(?:=(?P<value>.*))?")
+def read_config(path: str, changes: Mapping[str, str] | None = None) -> TrainConfig:
+    """Return the settings of a configuration file.
 
-
-@dataclasses.dataclass
-class Arguments:
-    """A command line that was looked at.
-
-    Attributes:
-      words: what absl is to read: the file first, and nothing that unsets a value.
-      unset: the settings that were given as None.
-      path: the configuration file; None if none is given.
-      variant: what stands behind its colon.
-    """
-
-    words: list[str]
-    unset: list[str]
-    path: str | None = None
-    variant: str = ""
-
-
-def look_at(words: Sequence[str]) -> Arguments:
-    """Read `--config FILE[:VARIANT]` and the names in `--config.GROUP.NAME=VALUE`.
+    Args:
+      path: of a Python file whose `get_config()` returns the settings, as a dict or ConfigDict; or
+        FILE:VARIANT for those of `get_config(VARIANT)`.
+      changes: texts of values by names such as "data.patch". "None" stands for no value.
 
     Raises:
-      UserError: there is no such file or setting, or None is given for one that must have a value.
+      UserError: there is no such file, variant or setting, the file raises an error, or a value is
+        out of range.
     """
-    found = Arguments([], [])
-    settings: list[str] = []
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if word == "--":
-            settings += [word, *rest]
-            break
-        if setting := _SETTING.fullmatch(word):
-            name, value = setting["name"], setting["value"]
-            optional = _check_name(name)
-            apart = value is None and rest and rest[0].lower() == "none"
-            if name in found.unset:
-                found.unset.remove(name)  # the last one counts
-            if not apart and (value or "").lower() != "none":
-                settings.append(word)
-            elif optional:
-                found.unset.append(name)
-                rest = rest[1:] if apart else rest
-            elif optional is False:
-                raise UserError(f"{name}: must have a value")
-            else:
-                settings.append(word)
-        elif given := _FILE.fullmatch(word):
-            value = given["path"] if "=" in word else "".join(rest[:1])
-            rest = rest if "=" in word else rest[1:]
-            found.path, colon, found.variant = value.partition(":")
-            if not found.path:
-                raise UserError("--config needs a file")
-            file = local_path(found.path)
-            if not file.is_file():
-                raise UserError(f"--config {found.path}: no such file")
-            found.words.append(f"--config={file}{colon}{found.variant}")
-        else:
-            settings.append(word)
-    found.words += settings
-    return found
+    parsed = {name: _parsed(name, text) for name, text in (changes or {}).items()}
+    name, colon, variant = path.partition(":")
+    file = local_path(name)
+    if not file.is_file():
+        raise UserError(f"--config {name}: no such file")
+    try:
+        get_config = runpy.run_path(str(file))["get_config"]
+        if colon and not inspect.signature(get_config).parameters:
+            raise UserError(f"--config {name}: has no variants")
+        values = get_config(*([variant] if colon else []))
+        values = values.to_dict() if isinstance(values, ConfigDict) else dict(values)
+    except UserError:
+        raise
+    except Exception as error:  # whatever the file raises
+        if colon and error.args == (variant,):
+            raise UserError(f"--config {name}: has no variant {variant!r}") from error
+        problem = f"{type(error).__name__}: {one_line(error)}"
+        raise UserError(f"--config {name}: cannot be used: {problem}") from error
+    for setting, value in parsed.items():
+        *groups, last = setting.split(".")
+        group = values
+        for each in groups:
+            group = group.setdefault(each, {})
+        group[last] = value
+    return from_config_dict(values)
 
 
-def unset(settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The settings with None for those that are named."""
-    changed = dict(settings)
-    for name in names:
-        group, _, rest = name.partition(".")
-        changed[group] = unset(changed[group], [rest]) if rest else None
-    return changed
+def kind_of(name: str) -> Any:
+    """Return the type of the setting that a name such as "data.patch" stands for.
 
-
-def _check_name(name: str) -> bool | None:
-    """Whether a setting may be None; None of a word, such as a name, of which "None" is a value."""
+    Raises:
+      UserError: there is no such setting.
+    """
     kind: Any = TrainConfig
     above: list[str] = []
     for part in name.split("."):
-        fields = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+        fields = get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
         if part not in fields:
             group = ".".join(above) or "a config"
             if not fields:
@@ -336,6 +306,39 @@ def _check_name(name: str) -> bool | None:
             raise UserError(f"there is no setting {name}; {group} has {', '.join(fields)}")
         kind = fields[part]
         above.append(part)
-    if types.NoneType in typing.get_args(kind):
-        return True
-    return None if kind is str else False
+    return kind
+
+
+_TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+
+def _parsed(name: str, text: str) -> Any:
+    """Return the value of a setting that the command line gives as text."""
+    kind = kind_of(name)
+    if dataclasses.is_dataclass(kind):
+        raise UserError(f"{name}: is a group of settings; give one of them, as {name}.NAME=VALUE")
+    kinds = get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if text.lower() == "none" and str not in {kind}:
+        if types.NoneType not in kinds:
+            raise UserError(f"{name}: must have a value")
+        return None
+    rules = []
+    for each in kinds:
+        try:
+            if each is bool:
+                rules.append("True or False")
+                return _TRUTHS[text.lower()]
+            if each is int:
+                rules.append("a whole number")
+                return int(text)
+            if each is float:
+                rules.append("a number")
+                return float(text)
+            if typing.get_origin(each) is tuple:
+                rules.append("a tuple, as (0, 1)")
+                return tuple(ast.literal_eval(text))
+        except (KeyError, ValueError, TypeError, SyntaxError):
+            continue
+        if each is not types.NoneType:
+            return text
+    raise UserError(f"{name} is {text!r}; it must be {' or '.join(rules)}")

@@ -14,6 +14,7 @@ from dgunet_jax import checkpoints
 from dgunet_jax.data import checking
 from dgunet_jax.data.pipeline import HeldOut, samples_per_epoch, training_batches
 from dgunet_jax.data.sources import Source, open_source, quarter_of_memory
+from dgunet_jax.models.config import config_to_json
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import local_path
@@ -165,6 +166,6 @@ def _given(config: TrainConfig, path: Path) -> Any:
     if given != config.model:
         raise UserError(
             f"{path}: is another network than the config's model;"
-            f" it is {checkpoints.config_to_json(found.config)}"
+            f" it is {config_to_json(found.config)}"
         )
     return jax.tree.map(np.asarray, read.variables["params"])

@@ -17,7 +17,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
 from dgunet_jax import checkpoints
-from dgunet_jax.models.config import DGUNetConfig
+from dgunet_jax.models.config import DGUNetConfig, config_from_json
 from dgunet_jax.system import terminal
 from dgunet_jax.system.errors import UserError, listed, one_line, reason
 from dgunet_jax.system.files import replacing
@@ -189,7 +189,7 @@ class RunCheckpoints:
         try:
             text, settings = model["config"], dict(model["training"]["settings"])
             expected = model["checksums"], model["training"]["checksums"]
-            config = checkpoints.config_from_json(text)
+            config = config_from_json(text)
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: is not of this version; choose another workdir, or --restart"

@@ -10,8 +10,10 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from dgunet_jax.data.transforms import unit_range
-from dgunet_jax.metrics._psnr import psnr_jax
+from dgunet_jax.metrics import psnr_jax
+from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
+from dgunet_jax.models.unfold import stage_params
 from dgunet_jax.training import losses
 from dgunet_jax.training.config import OptimizerConfig
 from dgunet_jax.training.losses import LossStages
@@ -263,7 +265,7 @@ def make_train_step(
             input_psnr=measured["input_psnr"],
             gradient_norm=norm,
             learning_rate=learning_rate,
-            step_sizes=_step_sizes(model.config.num_stages, state.params),
+            step_sizes=_step_sizes(model.config, state.params),
             finite_stages=finite_stages,
             skipped=after.skipped,
             skipped_in_row=after.skipped_in_row,
@@ -281,12 +283,7 @@ def _psnr(images: Array, targets: Array) -> Array:
     return psnr_jax(jnp.clip(images, 0, 1), targets)
 
 
-def _step_sizes(num_stages: int, params: Any) -> Array:
-    """ρ of every stage, from the parameters."""
-    if "step_size" not in params["first"]:
-        return jnp.zeros((0,))
-    first, last = (params[name]["step_size"][None] for name in ("first", "last"))
-    if "middle" not in params:
-        return jnp.concatenate([first, last])
-    middle = jnp.broadcast_to(params["middle"]["step_size"], (num_stages - 2,))
-    return jnp.concatenate([first, middle, last])
+def _step_sizes(config: DGUNetConfig, params: Any) -> Array:
+    """Return ρ of every stage, (K,), or (0,) where there are no gradient steps."""
+    stages = stage_params(params, config)
+    return jnp.array([stage["step_size"] for stage in stages if "step_size" in stage])

@@ -11,8 +11,8 @@ from jax.sharding import AxisType, Mesh
 from numpy.typing import NDArray
 
 from dgunet_jax.data.pipeline import HeldOut, Pair
-from dgunet_jax.images.picture import side_by_side
-from dgunet_jax.metrics._psnr import psnr
+from dgunet_jax.images import side_by_side
+from dgunet_jax.metrics import psnr
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.restoration.pipeline import ahead
 from dgunet_jax.restoration.restorer import Restorer

@@ -8,6 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 Array = jax.Array
+SHAPE = (4, 5, 1)  # of an image
+KERNEL = np.outer([1, 2, 1], [1, 3, 1]) / 20  # its mean is 1, its other frequencies are below
+
+
+def close(found: Any, expected: Any, tolerance: float = 1e-5) -> None:
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
 @flax.struct.dataclass

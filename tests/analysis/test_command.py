@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 import dgunet_jax
-from dgunet_jax.analysis.progress import progress
+from dgunet_jax.analysis import progress
 from dgunet_jax.cli import main
-from dgunet_jax.metrics._psnr import psnr
+from dgunet_jax.metrics import psnr
 from dgunet_jax.models.unfold import trace, unfold
 from tests.analysis.studies import made
 from tests.choices import make
@@ -25,31 +25,26 @@ from tests.quick import compiler_options, xla_flags
 from tests.small import network
 
 STAGES = 4
-PLACE = (slice(1, 25), slice(11, 35))  # of 27×53 pixels, the 24×24 around the patch
+PLACE = (slice(5, 21), slice(15, 31))  # of 27×53 pixels, the 16×16 around the patch
+ALL = """
+import contextlib, json, sys
+from dgunet_jax.cli import main
+for words in json.loads(sys.argv[1]):
+    with open(words[-1] + ".txt", "w") as file, contextlib.redirect_stdout(file):
+        assert main(words) == 0
+"""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A noisy picture of an odd size, and the clean one."""
+    """Noisy and clean images of an odd size, and a larger one."""
     folder = tmp_path_factory.mktemp("analysis")
     clean = PHOTO[60:87, 100:153]
     noise = 20 * np.random.default_rng(0).standard_normal(clean.shape)
     save(folder / "clean.png", clean)
     save(folder / "noisy.png", np.rint(clean + noise).clip(0, 255).astype(np.uint8))
+    save(folder / "large.png", PHOTO[60:124, 100:170])
     return folder
-
-
-def read(path):
-    return np.asarray(Image.open(path), np.float32) / np.float32(255)
-
-
-def analyze(*words):
-    """What a run of the command says; compiled quickly, in a process of its own."""
-    command = [sys.executable, "-m", "dgunet_jax.cli", "analyze", *map(str, words), "--no-cache"]
-    environment = os.environ | {"XLA_FLAGS": xla_flags()}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -60,31 +55,59 @@ def model(folder):
 
 
 @pytest.fixture(scope="module")
-def analyzed(folder, model):
-    output = folder / "out"
-    words = ["--checkpoint", folder / "model.safetensors", folder / "noisy.png"]
-    words += ["--clean", folder / "clean.png", "--patch", 20, 8, 6, 10, "--size", 24]
-    analyze(*words, "--output", output)
-    return output
+def sensing(folder):
+    made = make("sensing", num_stages=2, width=4, growth=2)
+    dgunet_jax.save(folder / "cs.safetensors", *made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def analyzed(folder, model, sensing):
+    """Returns the numbers of an analysis by its name; all are made in one process."""
+    params = dict(model[1]["params"])
+    tail = jax.tree.map(lambda leaf: leaf * 1e22, params["last"]["tail"])
+    params["last"] = {**params["last"], "tail": tail}
+    dgunet_jax.save(folder / "huge.safetensors", model[0], {"params": params})
+    none = make("no_degradation", num_stages=2, width=4, growth=2)
+    dgunet_jax.save(folder / "none.safetensors", *none)
+    clean = ["noisy.png", "--clean", "clean.png", "--size", "16", "--patch", "20", "8", "6", "10"]
+    runs = {
+        "model": clean,
+        "huge": clean,
+        "none": ["noisy.png", "--size", "16", "--quick"],
+        "cs": ["large.png", "--quick"],
+    }
+    commands = [
+        ["analyze", "--checkpoint", f"{name}.safetensors", *words, "--no-cache", "--output", name]
+        for name, words in runs.items()
+    ]
+    environment = os.environ | {"XLA_FLAGS": xla_flags(), "PYTHONPATH": os.getcwd()}
+    words = [sys.executable, "-c", ALL, json.dumps(commands)]
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return lambda name: json.loads((folder / name / "analysis.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def numbers(analyzed):
-    return json.loads((analyzed / "analysis.json").read_text())
+    return analyzed("model")
 
 
 @pytest.fixture(scope="module")
 def computed(folder, model):
-    """The part that is analysed, clean and as input, and what the network makes of it."""
-    clean, inputs = (read(folder / f"{name}.png")[PLACE] for name in ("clean", "noisy"))
+    """The region, clean and as input, and what the network makes of it."""
+    clean, inputs = (
+        np.asarray(Image.open(folder / f"{name}.png"), np.float32)[PLACE] / np.float32(255)
+        for name in ("clean", "noisy")
+    )
     run = jax.jit(trace, compiler_options=compiler_options())
     return clean, inputs, run(unfold(*model), jnp.asarray(inputs)[None])
 
 
-def test_the_region_holds_the_patch(numbers):
-    assert numbers["region"] == {"x": 11, "y": 1, "width": 24, "height": 24}
+def test_region_holds_the_patch(numbers):
+    assert numbers["region"] == {"x": 15, "y": 5, "width": 16, "height": 16}
     assert numbers["attribution"]["crop"] == numbers["region"]
-    assert numbers["attribution"]["patch"] == {"x": 9, "y": 7, "width": 6, "height": 10}
+    assert numbers["attribution"]["patch"] == {"x": 5, "y": 3, "width": 6, "height": 10}
 
 
 def test_stages_come_first_first_with_their_numbers(numbers, computed):
@@ -101,31 +124,25 @@ def test_stages_come_first_first_with_their_numbers(numbers, computed):
         before = each.x
 
 
-def certain(stage):
-    return stage["contraction"]["image_converged"] and stage["contraction"]["state_converged"]
-
-
 def test_every_measure_is_there_and_in_its_range(numbers):
     for stage in numbers["stages"]:
         assert -1 <= stage["gradient"]["cosine"] <= 1
         assert -1 <= stage["gradient"]["towards_clean"] <= 1
         assert 0 <= stage["adjointness"]["random"] <= 1
-        assert stage["step"]["product"] == pytest.approx(
-            stage["step"]["step_size"] * stage["step"]["curvature"], rel=1e-4
-        )
-        assert 0 <= stage["contraction"]["symmetry_gap"] <= 1
+        step, stretch, radii = stage["step"], stage["contraction"], stage["attribution"]
+        assert step["product"] == pytest.approx(step["step_size"] * step["curvature"], rel=1e-4)
+        assert step["converged"]
+        assert 0 <= stretch["symmetry_gap"] <= 1
         # The state has the image in it: fixing the memory cannot stretch more.
-        if certain(stage):
-            assert stage["contraction"]["image"] <= 1.04 * stage["contraction"]["state"]
-        assert stage["step"]["converged"]
-        radii = stage["attribution"]
+        if stretch["image_converged"] and stretch["state_converged"]:
+            assert stretch["image"] <= 1.04 * stretch["state"]
         assert 0 < radii["radius_50"] <= radii["radius_95"] < 30
         assert stage["flow"]["estimate"] > 0 and stage["flow"]["weights"] > 0
-    assert any(certain(stage) for stage in numbers["stages"])
+    assert any(stage["contraction"]["image_converged"] for stage in numbers["stages"])
     assert np.diag(numbers["flow_cosines"]) == pytest.approx([1, 1], abs=1e-5)
 
 
-def test_the_shared_stage_at_its_own_depth_is_the_network(numbers):
+def test_depth_of_the_network_itself_is_the_network(numbers):
     depth, stages = numbers["depth"], numbers["stages"]
     assert depth["trained"] == STAGES - 2
     assert {len(depth[name]) for name in ("residual", "change", "psnr", "psnr_result")} == {50}
@@ -135,54 +152,40 @@ def test_the_shared_stage_at_its_own_depth_is_the_network(numbers):
     assert depth["residual"][1] == pytest.approx(stages[2]["residual"], rel=1e-3)
 
 
-def test_figures_and_report_are_written(analyzed, numbers):
-    names = {path.name for path in analyzed.iterdir()}
+def test_files_are_written(folder, numbers):
+    names = {path.name for path in (folder / "model").iterdir()}
     figures = {*numbers["sentences"], "stages"}
     assert names == {"analysis.json", "report.html", *(f"{name}.png" for name in figures)}
-    page = (analyzed / "report.html").read_text()
-    assert page.count("<img ") == len(figures)
+    page = (folder / "model/report.html").read_text()
+    assert page.count("<img ") == len(figures) == 10
     assert "model.safetensors: 4 stages, the middle ones share weights" in page
-    assert "noisy.png: 24×24 of 53×27 pixels, from column 11 and row 1 on" in page
+    assert "noisy.png: 16×16 of 53×27 pixels, from column 15 and row 5 on" in page
     assert re.fullmatch(r"[0-9a-f]{64}", numbers["checkpoint_sha256"])
     assert numbers["versions"]["jax"] == jax.__version__
 
 
-def test_quickly_and_without_a_clean_picture(folder):
-    plus = make("plus", num_stages=3, width=4, growth=2)
-    dgunet_jax.save(folder / "plus.safetensors", *plus)
-    words = ["--checkpoint", folder / "plus.safetensors", folder / "noisy.png", "--quick"]
-    said = analyze(*words, "--output", folder / "quick")
-    assert "3 stages, weights of their own" in said
-    assert "Without the clean image there is no PSNR." in said
-    numbers = json.loads((folder / "quick/analysis.json").read_text())
-    assert numbers["input"] is numbers["depth"] is numbers["attribution"] is None
-    assert "contraction" not in numbers["stages"][0] and "flow" not in numbers["stages"][0]
-    assert (numbers["region"]["width"], numbers["region"]["height"]) == (48, 24)
+def test_numbers_that_overflow_end_in_a_report(folder, analyzed):
+    """Finite estimates whose squares are not."""
+    assert analyzed("huge")["stages"][-1]["change"] is None
+    said = (folder / "huge.txt").read_text()
+    assert not re.search(r"None|\bnan", said)
 
 
-def test_a_network_without_gradient_steps(folder):
-    dgunet_jax.save(
-        folder / "none.safetensors", *make("no_degradation", num_stages=3, width=4, growth=2)
-    )
-    words = ["--checkpoint", folder / "none.safetensors", folder / "noisy.png", "--size", 16]
-    said = analyze(*words, "--quick", "--output", folder / "none")
+def test_quick_analysis_without_gradient_steps_and_clean_image(folder, analyzed):
+    numbers, said = analyzed("none"), (folder / "none.txt").read_text()
+    assert "2 stages, weights of their own" in said
     assert "There is no gradient step" in said and "Φ" not in said
-    numbers = json.loads((folder / "none/analysis.json").read_text())
-    assert {"stage", "psnr_v", "psnr_x", "ssim_v", "ssim_x"} | {
-        *("residual", "change", "gradient_move", "proximal_move")
-    } == {*numbers["stages"][0]}
-    assert numbers["stages"][0]["residual"] is None
+    assert numbers["input"] is numbers["depth"] is numbers["attribution"] is None
+    assert [*numbers["stages"][0]] == [
+        *("stage", "psnr_v", "ssim_v", "psnr_x", "ssim_x"),
+        *("residual", "change", "gradient_move", "proximal_move"),
+    ]
     assert {path.name for path in (folder / "none").glob("*.png")} == {"stages.png", "moves.png"}
 
 
-def test_compressive_sensing(folder):
-    """The operator is known and exact: what it says must be the theory's."""
-    save(folder / "large.png", PHOTO[60:124, 100:170])
-    sensing = make("sensing", num_stages=2, width=4, growth=2)
-    dgunet_jax.save(folder / "cs.safetensors", *sensing)
-    words = ["--checkpoint", folder / "cs.safetensors", folder / "large.png", "--quick"]
-    analyze(*words, "--output", folder / "cs")
-    numbers = json.loads((folder / "cs/analysis.json").read_text())
+def test_compressive_sensing_has_a_true_gradient(analyzed, sensing):
+    """The operator is known and exact, so that its measures are those of theory."""
+    numbers = analyzed("cs")
     matrix = np.asarray(sensing[1]["params"]["sampling_matrix"], np.float64)
     curvature = np.linalg.svd(matrix, compute_uv=False)[0] ** 2
     for stage in numbers["stages"]:
@@ -216,15 +219,18 @@ def test_compressive_sensing(folder):
         (["noisy.png", "--seed", "1" + "0" * 20], "0000: must be from 0 to 4294967295"),
         (["noisy.png", "--output", "n" * 300], "nnn: cannot be written: File name too long"),
         (["noisy.png", "--output", "/proc/bad"], "/proc/bad: cannot be written: "),
-        (["noisy.png", "--checkpoint", "run"], "run.json: is no record of a run: "),
-        (["noisy.png", "--checkpoint", "other"], "run.json: loss 'l1' of 'all': the losses are"),
+        (["noisy.png", "--checkpoint", "run"], "run.json: not the record of a run: "),
+        (
+            ["noisy.png", "--checkpoint", "other"],
+            "run.json: not the record of a run: loss 'l1' of 'all'",
+        ),
         (["tiny.png"], "tiny.png: 5×4 pixels: must be at least 8×8"),
         (["noisy.png", "--output", "noisy.png"], "noisy.png is not a directory"),
         (["noisy.png", "--output", "noisy.png/out"], "noisy.png is not a directory"),
         (["noisy.png", "--patch", "1", "2"], "expected 4 arguments"),
     ],
 )
-def test_mistakes_are_one_line(folder, model, words, message, monkeypatch, capsys):
+def test_analyze_refuses_mistakes_in_one_line(folder, model, words, message, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     save(Path("small.png"), PHOTO[:8, :8])
     save(Path("tiny.png"), PHOTO[:4, :5])
@@ -254,19 +260,19 @@ def as_run(folder, model, record):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Runs of the command whose measures are made by hand; what they were asked for."""
+    """Runs of the command get a study made by hand; returns their settings."""
     asked = []
 
-    def study(*arguments, **settings):
+    def analyze(*arguments, **settings):
         asked.append(settings)
         loss = {name: settings[name] for name in ("loss", "loss_stages")}
-        return made({}, {}, quick=settings["quick"], **loss)
+        return made(2, quick=settings["quick"], fields=loss)
 
-    monkeypatch.setattr("dgunet_jax.analysis.command.study", study)
+    monkeypatch.setattr("dgunet_jax.analysis.command.analyze", analyze)
     return asked
 
 
-def test_the_loss_is_that_of_the_run(folder, model, measured, tmp_path, capsys):
+def test_loss_is_that_of_the_run(folder, model, measured, tmp_path, capsys):
     pictures = [str(folder / "noisy.png"), "--clean", str(folder / "clean.png"), "--no-cache"]
     as_run(tmp_path / "run", model, run_of("clamped_squares", "last"))
     words = ["--checkpoint", str(tmp_path / "run"), "--output", str(tmp_path / "out")]
@@ -280,7 +286,7 @@ def test_the_loss_is_that_of_the_run(folder, model, measured, tmp_path, capsys):
     words[1] = str(folder / "model.safetensors")
     assert main(["analyze", *pictures, *words]) == 0
     assert measured[1]["loss"] == "charbonnier_edge" and measured[1]["loss_stages"] == "all"
-    assert "as the checkpoint does not tell its own" in capsys.readouterr().out
+    assert "as the checkpoint does not name its own" in capsys.readouterr().out
 
 
 def test_figures_of_an_earlier_analysis_go(folder, model, measured, tmp_path):
@@ -295,7 +301,7 @@ def test_figures_of_an_earlier_analysis_go(folder, model, measured, tmp_path):
     assert "attribution" not in figures
 
 
-def test_names_need_not_be_text(folder, model, measured, tmp_path, capsys):
+def test_file_names_need_not_be_text(folder, model, measured, tmp_path, capsys):
     picture = tmp_path / os.fsdecode(b"caf\xe9.png")
     picture.write_bytes((folder / "noisy.png").read_bytes())
     words = ["--checkpoint", str(folder / "model.safetensors"), str(picture), "--quick"]
@@ -306,23 +312,8 @@ def test_names_need_not_be_text(folder, model, measured, tmp_path, capsys):
     assert json.loads((output / "analysis.json").read_text())["image"].endswith(r"/caf\xe9.png")
 
 
-def test_one_middle_stage_shares_with_none(folder, measured, tmp_path, capsys):
+def test_one_middle_stage_has_weights_of_its_own(folder, measured, tmp_path, capsys):
     dgunet_jax.save(tmp_path / "three.safetensors", *network(width=4, growth=2, num_stages=3))
     words = ["--checkpoint", str(tmp_path / "three.safetensors"), str(folder / "noisy.png")]
     assert main(["analyze", *words, "--no-cache", "--output", str(tmp_path / "out")]) == 0
     assert "3 stages, weights of their own" in capsys.readouterr().out
-
-
-def test_numbers_that_overflow_end_in_a_report(folder, model, tmp_path):
-    """Finite estimates whose squares are not."""
-    definition, variables = model
-    params = dict(variables["params"])
-    tail = jax.tree.map(lambda leaf: leaf * 1e22, params["last"]["tail"])
-    params["last"] = {**params["last"], "tail": tail}
-    dgunet_jax.save(tmp_path / "huge.safetensors", definition, {"params": params})
-    words = ["--checkpoint", tmp_path / "huge.safetensors", folder / "noisy.png", "--size", 16]
-    words += ["--clean", folder / "clean.png", "--crop", 8]
-    said = analyze(*words, "--output", tmp_path / "out")
-    numbers = json.loads((tmp_path / "out/analysis.json").read_text())
-    assert numbers["stages"][-1]["change"] is None
-    assert "None" not in said and "nan" not in said

@@ -8,8 +8,7 @@ import numpy as np
 
 from dgunet_jax.data.config import DataConfig
 from dgunet_jax.data.pipeline import Batch
-from dgunet_jax.images.picture import Picture
-from dgunet_jax.images.writing import write
+from dgunet_jax.images import Picture, write
 
 NOISY = DataConfig(
     "clean", "held out", sigma=25.0, patch=16, batch=4, samples_per_picture=1, seed=3, workers=0
@@ -37,9 +36,8 @@ class Arrays:
         height, width, _ = self._images[0][index].shape
         return height, width
 
-    def read(self, index: int, rows: int | None = None) -> tuple[np.ndarray, ...]:
-        assert rows is None or 1 <= rows <= self.size(index)[0]
-        return tuple(images[index][:rows] for images in self._images)
+    def read(self, index: int) -> tuple[np.ndarray, ...]:
+        return tuple(images[index] for images in self._images)
 
 
 def random_pictures(count: int, height: int = 37, width: int = 31) -> Arrays:

@@ -95,9 +95,9 @@ def test_what_was_found_good_is_not_decoded_again(folder: Path, monkeypatch: pyt
     decoded = []
     original = Decoder.read
 
-    def read(decoder, path, size, rows):
+    def read(decoder, path, size):
         decoded.append(path.name)
-        return original(decoder, path, size, rows)
+        return original(decoder, path, size)
 
     monkeypatch.setattr(Decoder, "read", read)
     damage(folder / "1.png")

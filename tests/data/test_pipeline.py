@@ -60,18 +60,6 @@ def test_input_and_target_of_a_pair_stay_aligned(height: int):
     assert len({target.tobytes() for target in joined(batches, "target")}) > 30
 
 
-def test_only_the_rows_down_to_the_patch_are_read():
-    class Recording(Arrays):
-        def read(self, index: int, rows: int | None = None) -> tuple[np.ndarray, ...]:
-            asked.append(rows)
-            return super().read(index, rows)
-
-    asked: list[int | None] = []
-    tall = np.random.default_rng(0).integers(0, 256, (90, 20, 3), np.uint8)
-    take(training_batches(Recording([tall]), NOISY), 300)
-    assert set(asked) == {*range(16, 91)}
-
-
 @pytest.mark.parametrize("samples", [1, 3])
 def test_every_epoch_takes_as_many_patches_of_each_picture_and_orders_differ(samples: int):
     config = dataclasses.replace(NOISY, samples_per_picture=samples)
@@ -229,7 +217,7 @@ def test_noise_refuses_images_of_integers():
 
 
 def test_importing_the_package_does_not_import_grain():
-    modules = "config", "sources", "pairs", "epochs", "augmentation", "degradations", "mixup"
+    modules = "config", "sources", "pairs", "folders", "transforms", "checking"
     names = ", ".join(f"dgunet_jax.data.{module}" for module in modules)
     code = f"import sys, dgunet_jax, {names}; print('grain' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,9 +10,7 @@ from PIL import Image
 from skimage import data as skimage_data
 
 from dgunet_jax.data.sources import PHOTOGRAPHS, Files, FileSource, open_source, photographs
-from dgunet_jax.images.picture import Picture
-from dgunet_jax.images.reading import read_rgb
-from dgunet_jax.images.writing import write
+from dgunet_jax.images import Picture, read_rgb, write
 from dgunet_jax.system.errors import UserError
 from tests.data.arrays import save
 
@@ -113,12 +111,9 @@ def test_a_pair_is_its_input_and_its_target(tmp_path: Path):
     for i in range(3):
         assert source.name(i) == f"{i}_rain"
         assert source.size(i) == (37, 31)
-        for rows in (None, 5):
-            degraded, clean = source.read(i, rows)
-            np.testing.assert_array_equal(
-                degraded, read_rgb(tmp_path / f"input/{i}_rain.png")[:rows]
-            )
-            np.testing.assert_array_equal(clean, read_rgb(tmp_path / f"target/{i}.png")[:rows])
+        degraded, clean = source.read(i)
+        np.testing.assert_array_equal(degraded, read_rgb(tmp_path / f"input/{i}_rain.png"))
+        np.testing.assert_array_equal(clean, read_rgb(tmp_path / f"target/{i}.png"))
 
 
 def test_a_picture_that_stands_upright_has_its_upright_size(tmp_path: Path):
@@ -128,7 +123,7 @@ def test_a_picture_that_stands_upright_has_its_upright_size(tmp_path: Path):
     Image.fromarray(np.zeros((37, 31, 3), np.uint8)).save(path, exif=exif)
     source = open_source(str(tmp_path), pairs=False)
     assert source.size(0) == (31, 37)
-    assert source.read(0, 31)[0].shape == (31, 37, 3)
+    assert source.read(0)[0].shape == (31, 37, 3)
 
 
 def test_kinds_of_folders_are_not_confused(tmp_path: Path):
@@ -191,7 +186,7 @@ def test_damage_behind_the_header_is_named_when_it_is_reached(tmp_path: Path):
     source = FileSource([Files("good", (good,)), Files("bad", (bad,))], cache_bytes=0)
     assert source.read(0)[0].shape == (37, 31, 3)
     with pytest.raises(UserError, match=f"^{bad}: ") as caught:
-        source.read(1, 1)
+        source.read(1)
     assert "\n" not in str(caught.value)
 
 

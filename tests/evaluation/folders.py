@@ -1,5 +1,6 @@
-"""Small data sets, made of a photograph."""
+"""Small data sets, made of a photograph, and what an evaluation of them wrote."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -34,3 +35,11 @@ def pairs(folder: Path, count: int, names: tuple[str, str] = ("input", "target")
         save(folder / names[0] / f"{i}.png", degraded(i))
         save(folder / names[1] / f"{i}.png", clean(i))
     return folder
+
+
+def results(folder: Path | str = "out") -> dict:
+    return json.loads(Path(folder, "results.json").read_text())
+
+
+def errors(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith("error: ")]

@@ -9,9 +9,7 @@ import pytest
 from dgunet_jax import UserError
 from dgunet_jax.evaluation.datasets import find
 from dgunet_jax.evaluation.protocols import PROTOCOLS
-from dgunet_jax.evaluation.scores import SMALLEST
-from dgunet_jax.images.picture import Picture
-from dgunet_jax.images.writing import write
+from dgunet_jax.images import Picture, write
 from tests.evaluation.folders import SIZE, clean, degraded, pairs, save
 
 RGB = PROTOCOLS["rgb"]
@@ -32,7 +30,7 @@ def names(found):
         ("test", ("blur", "sharp")),
     ],
 )
-def test_folders_of_pairs(tmp_path, inside, folders):
+def test_find_knows_folders_of_pairs(tmp_path, inside, folders):
     pairs(tmp_path / inside, 2, folders)
     found = find(RGB, tmp_path)
     assert names(found) == ["0", "1"]
@@ -43,7 +41,7 @@ def test_folders_of_pairs(tmp_path, inside, folders):
     assert found.samples[1].size == SIZE
 
 
-def test_gopro_as_published(tmp_path):
+def test_find_gopro_as_published(tmp_path):
     for sequence in ("GOPR0384_11_00", "GOPR0385_11_01"):
         pairs(tmp_path / "test" / sequence, 2, ("blur", "sharp"))
         save(tmp_path / "test" / sequence / "blur_gamma" / "0.png", clean(0))
@@ -53,16 +51,13 @@ def test_gopro_as_published(tmp_path):
         "GOPR0384_11_00-0", "GOPR0384_11_00-1", "GOPR0385_11_01-0", "GOPR0385_11_01-1",
     ]  # fmt: skip
     assert found.samples[0].places == ("GOPR0384_11_00/0", "GOPR0384_11_00/blur/0")
-    assert found.shortage(PROTOCOLS["gopro"]) == (
-        "GoPro test has 1111 pictures; 4 of them can be scored here"
-    )
 
 
 @pytest.mark.parametrize(
     ("lacking", "left", "why"),
-    [("sharp", "blur", "has no target in"), ("blur", "sharp", "has no input in")],
+    [("sharp", "blur", "no target"), ("blur", "sharp", "no input")],
 )
-def test_a_sequence_that_lacks_a_folder_is_named(tmp_path, lacking, left, why):
+def test_find_names_a_sequence_that_lacks_a_folder(tmp_path, lacking, left, why):
     for sequence in "abc":
         pairs(tmp_path / sequence, 2, ("blur", "sharp"))
     for path in (tmp_path / "b" / lacking).iterdir():
@@ -71,12 +66,10 @@ def test_a_sequence_that_lacks_a_folder_is_named(tmp_path, lacking, left, why):
     save(tmp_path / "other" / "0.png", clean(0))
     found = find(PROTOCOLS["gopro"], tmp_path)
     assert names(found) == ["a-0", "a-1", "c-0", "c-1"]
-    assert found.failures == [
-        f"{tmp_path}/b/{left}/{i}.png: {why} {tmp_path}/b/{lacking}" for i in range(2)
-    ]
+    assert found.failures == [f"{tmp_path}/b/{left}/{i}.png: {why}" for i in range(2)]
 
 
-def test_a_data_set_without_sequences_is_not_looked_for_in_the_folders_of_others(tmp_path):
+def test_find_looks_into_other_folders_only_for_sequences(tmp_path):
     for name in ("Rain100L", "Rain100H"):
         pairs(tmp_path / name, 2)
     with pytest.raises(UserError, match="holds no pairs; they lie in"):
@@ -85,7 +78,7 @@ def test_a_data_set_without_sequences_is_not_looked_for_in_the_folders_of_others
     assert len(find(RGB, tmp_path).samples) == 4
 
 
-def test_several_hazy_pictures_have_one_target(tmp_path):
+def test_find_gives_several_hazy_images_one_target(tmp_path):
     save(tmp_path / "gt" / "0001.png", clean(1))
     save(tmp_path / "gt" / "0002_a.png", clean(2))
     for name in ("0001_0.8_0.2", "0001_0.9_0.1", "0002_a_0.8_0.2"):
@@ -96,7 +89,7 @@ def test_several_hazy_pictures_have_one_target(tmp_path):
         np.testing.assert_array_equal(sample.read().target, clean(int(sample.name[3])))
 
 
-def test_realblur_as_its_list_says(tmp_path):
+def test_find_realblur_as_its_list_says(tmp_path):
     lines = []
     for i in range(2):
         scene = f"RealBlur-J_ECC/scene{i:03}"
@@ -112,12 +105,12 @@ def test_realblur_as_its_list_says(tmp_path):
     np.testing.assert_array_equal(found.samples[1].read().target, clean(1))
     (failure,) = found.failures
     assert "scene009/blur/blur_1.png: no such file (of RealBlur_J_test_list.txt)" in failure
-    (failure,) = find(PROTOCOLS["realblur_r"], tmp_path).failures
-    assert "RealBlur-R_ECC/scene001/" in failure
-    assert "no such file (of RealBlur_R_test_list.txt)" in failure
+    failures = find(PROTOCOLS["realblur_r"], tmp_path).failures
+    for failure, name in zip(failures, ("blur/blur_1.png", "gt/gt_1.png"), strict=True):
+        assert f"/RealBlur-R_ECC/scene001/{name}: no such file (of RealBlur_R_" in failure
 
 
-def test_a_list_names_only_files_of_its_folder(tmp_path):
+def test_find_refuses_a_list_of_files_outside_the_folder(tmp_path):
     pairs(tmp_path, 1)
     outside = save(tmp_path.parent / "outside.png", clean(0))
     lines = [f"{outside} input/0.png", "target/0.png ../outside.png", "target/0.png input/0.png"]
@@ -139,14 +132,14 @@ def test_a_list_names_only_files_of_its_folder(tmp_path):
         ("1", "001", ("Input", "GroundTruth")),
     ],
 )
-def test_names_as_published(tmp_path, image, target, folders):
+def test_find_matches_names_as_published(tmp_path, image, target, folders):
     save(tmp_path / folders[0] / f"{image}.png", degraded(0))
     save(tmp_path / folders[1] / f"{target}.PNG", clean(0))
     found = find(RGB, tmp_path)
     assert (names(found), found.failures) == ([image], [])
 
 
-def test_a_smaller_input_is_of_its_target_and_told_by_its_size(tmp_path):
+def test_find_names_an_input_that_is_smaller_than_its_target(tmp_path):
     save(tmp_path / "LR" / "0001x2.png", clean(0)[::2, ::2])
     save(tmp_path / "HR" / "0001.png", clean(0))
     (failure,) = find(RGB, tmp_path).failures
@@ -154,7 +147,7 @@ def test_a_smaller_input_is_of_its_target_and_told_by_its_size(tmp_path):
     assert "they must have one size" in failure
 
 
-def test_folders_and_links_that_cannot_be_followed_are_told(tmp_path):
+def test_find_names_links_that_cannot_be_followed(tmp_path):
     save(tmp_path / "1.png", clean(1))
     (tmp_path / "again").symlink_to(tmp_path)
     (tmp_path / "itself").symlink_to("itself")
@@ -164,7 +157,7 @@ def test_folders_and_links_that_cannot_be_followed_are_told(tmp_path):
     assert found.failures == [f"{tmp_path}/itself: {reason}"]
 
 
-def test_realblur_without_its_list_is_pairs(tmp_path):
+def test_find_realblur_without_its_list_is_pairs(tmp_path):
     (tmp_path / "RealBlur_R_test_list.txt").write_text("a.png b.png")
     with pytest.raises(UserError, match=r"holds neither RealBlur_J_test_list\.txt nor pairs; they"):
         find(PROTOCOLS["realblur_j"], tmp_path)
@@ -172,14 +165,14 @@ def test_realblur_without_its_list_is_pairs(tmp_path):
     assert names(find(PROTOCOLS["realblur_j"], tmp_path)) == ["0", "1"]
 
 
-def test_a_list_of_the_users_own_means_nothing(tmp_path):
+def test_find_ignores_other_lists(tmp_path):
     pairs(tmp_path, 2)
     (tmp_path / "my_test_list.txt").write_text("one.png two.png")
     found = find(RGB, tmp_path)
     assert (names(found), found.failures) == (["0", "1"], [])
 
 
-def test_hide_as_published(tmp_path):
+def test_find_hide_as_published(tmp_path):
     for i, kind in enumerate(("test-close-ups", "test-long-shot", "test-long-shot")):
         save(tmp_path / "test" / kind / f"{i}fromGOPR0950.png", degraded(i))
         save(tmp_path / "GT" / f"{i}fromGOPR0950.png", clean(i))
@@ -188,17 +181,15 @@ def test_hide_as_published(tmp_path):
     found = find(PROTOCOLS["hide"], tmp_path)
     assert names(found) == [f"{i}fromGOPR0950" for i in range(3)]
     np.testing.assert_array_equal(found.samples[2].read().target, clean(2))
-    assert found.failures == [
-        f"{tmp_path}/test/test-close-ups/alone.png: has no target in {tmp_path}/GT"
-    ]
+    assert found.failures == [f"{tmp_path}/test/test-close-ups/alone.png: no target"]
 
 
-def test_hide_as_pairs(tmp_path):
+def test_find_hide_as_pairs(tmp_path):
     pairs(tmp_path / "test", 2)
     assert names(find(PROTOCOLS["hide"], tmp_path)) == ["0", "1"]
 
 
-def test_what_is_wrong_is_named_and_the_rest_is_found(tmp_path):
+def test_find_names_what_is_wrong_and_goes_on(tmp_path):
     pairs(tmp_path, 6)
     (tmp_path / "target" / "1.png").unlink()
     (tmp_path / "input" / "2.png").unlink()
@@ -209,18 +200,19 @@ def test_what_is_wrong_is_named_and_the_rest_is_found(tmp_path):
     found = find(RGB, tmp_path)
     assert names(found) == ["0"]
     assert found.others == [tmp_path / "input" / "readme.txt"]
-    assert len(found.failures) == 5
+    assert len(found.failures) == 6
     for part in (
-        f"{tmp_path}/input/1.png: has no target in {tmp_path}/target",
-        f"{tmp_path}/target/2.png: has no input in {tmp_path}/input",
+        f"{tmp_path}/input/1.png: no target",
+        f"{tmp_path}/target/2.png: no input",
         f"{tmp_path}/input/3.png is 32×24 and {tmp_path}/target/3.png 32×23 pixels large",
-        f"{tmp_path}/input/4: is ambiguous (4.bmp, 4.png, 4.png)",
+        f"{tmp_path}/input/4.bmp: ambiguous",
+        f"{tmp_path}/input/4.png: ambiguous",
         f"{tmp_path}/input/5.png: not a picture, or damaged",
     ):
         assert sum(part in failure for failure in found.failures) == 1, part
 
 
-def test_noise_is_gaussian_and_a_picture_has_the_same_every_time(tmp_path):
+def test_noise_of_clean_images_is_gaussian_and_always_the_same(tmp_path):
     big = np.full((200, 300, 3), 250, np.uint8)
     for name in ("a", "b"):
         save(tmp_path / f"{name}.png", big)
@@ -238,7 +230,7 @@ def test_noise_is_gaussian_and_a_picture_has_the_same_every_time(tmp_path):
     np.testing.assert_array_equal(alone.read().image, second.read().image)
 
 
-def test_clean_pictures_of_a_set_that_has_noisy_ones_too(tmp_path):
+def test_find_clean_images_of_a_set_that_has_noisy_ones_too(tmp_path):
     save(tmp_path / "original_png" / "1.png", clean(1))
     save(tmp_path / "noisy25" / "1.png", degraded(1))
     (tmp_path / "original_png" / "inside").mkdir()
@@ -250,7 +242,7 @@ def test_clean_pictures_of_a_set_that_has_noisy_ones_too(tmp_path):
     assert found.others == [tmp_path / "original_png" / other for other in others]
 
 
-def test_more_pictures_than_there_are_is_told(tmp_path):
+def test_find_refuses_more_images_than_the_data_set_has(tmp_path):
     for i in range(11):
         save(tmp_path / f"{i}.png", clean(i))
     assert len(find(PROTOCOLS["set11_25"], tmp_path).samples) == 11
@@ -264,8 +256,8 @@ def test_more_pictures_than_there_are_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("protocol", ["rgb", "luma", "cbsd68_25", "set11_25"])
-def test_what_would_be_refused_later_is_named_at_once(tmp_path, protocol):
-    side = SMALLEST[PROTOCOLS[protocol].measure]
+def test_find_names_images_that_could_not_be_scored(tmp_path, protocol):
+    side = PROTOCOLS[protocol].window
     deep = Picture(clean(3).astype(np.uint16) * 257)
     for kind in ("input", "target"):
         save(tmp_path / kind / "0.png", clean(0)[:side, :side])
@@ -283,7 +275,7 @@ def test_what_would_be_refused_later_is_named_at_once(tmp_path, protocol):
     ]
 
 
-def test_names_that_are_not_utf_8_are_told(tmp_path):
+def test_find_names_files_that_are_not_utf_8(tmp_path):
     pairs(tmp_path, 2)
     for kind in ("input", "target"):
         bad = Path(os.fsdecode(f"{tmp_path}/{kind}/".encode() + b"b\xfcd.png"))
@@ -293,10 +285,10 @@ def test_names_that_are_not_utf_8_are_told(tmp_path):
     assert found.failures == [f"{tmp_path}/input/b\\xfcd.png: its name is not UTF-8; rename it"]
     bad.unlink()
     (failure,) = find(RGB, tmp_path).failures
-    assert failure == f"{tmp_path}/input/b\\xfcd.png: has no target in {tmp_path}/target"
+    assert failure == f"{tmp_path}/input/b\\xfcd.png: no target"
 
 
-def test_two_pictures_of_one_name(tmp_path):
+def test_find_names_two_images_of_one_name(tmp_path):
     save(tmp_path / "1.png", clean(1))
     save(tmp_path / "1.bmp", clean(1))
     found = find(PROTOCOLS["cbsd68_25"], tmp_path)
@@ -304,7 +296,7 @@ def test_two_pictures_of_one_name(tmp_path):
     assert found.failures == [f"{tmp_path}/1.png: has the name of {tmp_path}/1.bmp"]
 
 
-def test_folders_that_hold_nothing_of_the_kind(tmp_path):
+def test_find_refuses_folders_without_samples(tmp_path):
     with pytest.raises(UserError, match=r"no such folder"):
         find(RGB, tmp_path / "gone")
     with pytest.raises(UserError, match=r"holds no pairs; they lie in input/ and target/, blur/"):
@@ -316,13 +308,11 @@ def test_folders_that_hold_nothing_of_the_kind(tmp_path):
             find(protocol, tmp_path)
 
 
-def test_find_names_pictures_of_formats_that_are_not_read(tmp_path):
+def test_find_names_images_of_formats_that_are_not_read(tmp_path):
     pairs(tmp_path, 1)
-    (tmp_path / "input" / "2.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (tmp_path / "input" / "2.psd").write_bytes(b"8BPS\0\1")
     (tmp_path / "input" / "notes.txt").touch()
     found = find(PROTOCOLS["rgb"], tmp_path)
     assert found.others == [tmp_path / "input" / "notes.txt"]
-    assert found.failures == [
-        f"{tmp_path / 'input' / '2.heic'}: is HEIC; only BMP, GIF, JPEG, PNG, TIFF and WEBP files"
-        " are read"
-    ]
+    (failure,) = found.failures
+    assert failure.startswith(f"{tmp_path / 'input' / '2.psd'}: ")

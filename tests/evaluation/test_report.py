@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from dgunet_jax.cli import main
+from dgunet_jax.data.transforms import unit_range
 from dgunet_jax.evaluation.protocols import PROTOCOLS
 from dgunet_jax.evaluation.report import error_map, figures
-from dgunet_jax.evaluation.samples import Degraded, Restored, Sample, to_float
+from dgunet_jax.evaluation.samples import Degraded, RestoredSample, Sample
 from dgunet_jax.evaluation.scores import compare
-from dgunet_jax.evaluation.scoring import extremes
 from tests.evaluation.folders import clean, degraded, pairs, save
 
 COUNT = 8
@@ -53,7 +53,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_it_needs_nothing_else(page):
+def test_report_needs_nothing_else(page):
     reader = Reader(page)
     assert reader.open == []
     for tag, attributes in reader.tags:
@@ -64,17 +64,17 @@ def test_it_needs_nothing_else(page):
     assert not re.search(r"https?:|//[a-z]|@import|url\(|fetch|XMLHttp", code)
 
 
-def test_all_pictures_can_be_sorted(page):
+def test_report_lists_all_images_for_sorting(page):
     cells = [attributes for tag, attributes in Reader(page).tags if tag == "td"]
     values = [each["data-value"] for each in cells if "data-value" in each]
     rows = [values[i : i + 3] for i in range(0, len(values), 3)]
     assert [row[0] for row in rows] == [*"0123456", "a&<b>"]
     for i, (_, psnr, ssim) in enumerate(rows):
-        expected = compare(PROTOCOLS["rgb"], to_float(degraded(i)), clean(i))
+        expected = compare(PROTOCOLS["rgb"], unit_range(degraded(i)), clean(i))
         assert (float(str(psnr)), float(str(ssim))) == expected
 
 
-def test_the_worst_and_the_best_are_shown(page):
+def test_report_shows_the_worst_and_the_best(page):
     images = [attributes for tag, attributes in Reader(page).tags if tag == "img"]
     kinds = ("input", "restored", "target", "error")
     names = ("a&<b>", "6", "5", "0", "1", "2")
@@ -84,7 +84,7 @@ def test_the_worst_and_the_best_are_shown(page):
         np.testing.assert_array_equal(shown[f"target of {name}"], clean(i))
         for kind in ("input", "restored"):
             np.testing.assert_array_equal(shown[f"{kind} of {name}"], degraded(i))
-        expected = error_map(to_float(degraded(i)), to_float(clean(i)))
+        expected = error_map(unit_range(degraded(i)), unit_range(clean(i)))
         np.testing.assert_array_equal(shown[f"error of {name}"], expected)
 
 
@@ -102,7 +102,7 @@ def test_error_map_is_black_without_error_and_grows_with_it():
     assert sums[0] < sums[1] < sums[2] == sums[3]
 
 
-def test_large_pictures_are_shrunk_and_stay_in_the_page(tmp_path):
+def test_report_shrinks_large_images(tmp_path):
     rng = np.random.default_rng(0)
     big = rng.integers(0, 255, (40, 2000, 3), np.uint8)
     for kind in ("input", "target"):
@@ -115,19 +115,8 @@ def test_large_pictures_are_shrunk_and_stay_in_the_page(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(16, 32000), (32000, 7)])
-def test_however_narrow_a_picture_is_it_is_shown(size):
+def test_figures_show_narrow_images(size):
     zeros = np.zeros((*size, 3), np.float32)
     sample = Sample("x", size, (), (), lambda: Degraded(zeros, None))
-    shown = dict(figures(Restored(sample, zeros, zeros, None)))
+    shown = dict(figures(RestoredSample(sample, zeros, zeros, None)))
     assert sorted(_decoded(shown["restored"]).shape) == [1, 3, 960]
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 6, 9])
-def test_extremes_are_different_pictures_in_order(count):
-    psnr = {f"{i}": float(i) for i in range(count)}
-    worst, best = extremes(psnr)
-    order = [*worst, *reversed(best)]
-    assert order == sorted(order)
-    assert len(order) == min(count, 6)
-    assert count == 0 or (worst[0] == "0")
-    assert count < 2 or best[0] == f"{count - 1}"

@@ -123,6 +123,12 @@ def _bombs() -> Iterator[tuple[str, Callable[[int], bytes]]]:
             b"\1" * n,
         ),
     )
+    stretched = b"\xff\x0a" + (((3 << 1) | (3 << 36)) + (40_000 << 3) + (40_000 << 38)).to_bytes(
+        9, "little"
+    )
+    yield "JPEG XL of a large size", lambda n: stretched + b"\1" * n
+    yield "PNM of a large size", lambda n: b"P5 12000 12000 255\n" + bytes(n)
+    yield "PNM of comments", lambda n: b"P5 " + b"# \n" * (n // 3) + b"1 1 255\n0"
     yield "TIFF of directories", lambda n: _chain(n, b"\0\0")
     yield "TIFF of previews", lambda n: _chain(n, b"\1\0" + ifd_entry(254, 4, 1, 1))
     yield (

@@ -73,8 +73,13 @@ def _name(rng: np.random.Generator, index: int, kind: str) -> str:
         "BMP": ".bmp",
         "TIFF": ".tif",
         "GIF": ".gif",
+        "AVIF": ".avif",
+        "JPEG XL": ".jxl",
+        "JPEG 2000": ".jp2",
+        "PNM": ".pnm",
     }
-    right = suffixes.get(kind.split()[0].rstrip(","), ".png")
+    name = max((name for name in suffixes if kind.startswith(name)), key=len, default="PNG")
+    right = suffixes[name]
     wrong = rng.choice(list(suffixes.values()))
     suffix = rng.choice([right] * 6 + [right.upper(), wrong, ""])
     return f"{rng.choice(STEMS)} {index}{suffix}"

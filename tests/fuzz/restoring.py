@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import dgunet_jax
-from dgunet_jax.images.reading import read
+from dgunet_jax.images import read
 from dgunet_jax.system.errors import printable
 from tests.fuzz.hostile import make_hostile
 from tests.fuzz.kinds import READABLE

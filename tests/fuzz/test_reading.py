@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dgunet_jax.images.picture import Picture
-from dgunet_jax.images.reading import Header, read, read_header
+from dgunet_jax.images import Header, Picture, read, read_header
 from dgunet_jax.system.errors import UserError
 from tests.fuzz.kinds import READABLE, REFUSED
 from tests.fuzz.pictures import Case, make

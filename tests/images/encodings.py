@@ -36,7 +36,7 @@ _PASSES = [
 
 
 def photograph(name: str = "chelsea", height: int = 37, width: int = 31) -> np.ndarray:
-    """uint8 (height, width, 3): the middle of one of scikit-image's pictures."""
+    """Return the middle of one of scikit-image's pictures, uint8 (height, width, 3)."""
     pixels = _whole(name)
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     return pixels[top : top + height, left : left + width].copy()
@@ -49,13 +49,13 @@ def _whole(name: str) -> np.ndarray:
 
 
 def deep(picture: np.ndarray, seed: int = 0) -> np.ndarray:
-    """uint16 of the same shape whose upper bytes are the picture, and lower bytes anything."""
+    """Return uint16 whose upper bytes are the picture, and lower bytes anything."""
     low = np.random.default_rng(seed).integers(0, 256, picture.shape, np.uint16)
     return picture.astype(np.uint16) << 8 | low
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
-    """A chunk of a PNG file."""
+    """Return a chunk of a PNG file."""
     checksum = zlib.crc32(name + content)
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
 
@@ -71,7 +71,7 @@ def png(
     raw: bytes | None = None,
     pieces: int = 1,
 ) -> bytes:
-    """A PNG file without filters.
+    """Return a PNG file without filters.
 
     Args:
       samples: (H, W, channels) of values below 2**depth.
@@ -117,13 +117,13 @@ def _rows(samples: np.ndarray, depth: int) -> bytes:
 
 
 def tiff(path: Path, samples: np.ndarray, **options: Any) -> Path:
-    """Writes a TIFF file with tifffile's options and without a description of its own."""
+    """Write a TIFF file with tifffile's options and without a description of its own."""
     tifffile.imwrite(path, samples, metadata=None, **options)
     return path
 
 
 def exif(orientation: int | None = None, order: str = "<", thumbnail: bytes = b"") -> bytes:
-    """An EXIF block: make, orientation, and an exposure time in the camera's own directory."""
+    """Return an EXIF block: make, orientation, and exposure time in the camera's directory."""
     header = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 8)
     number = 2 + (orientation is not None)
     behind = 8 + 2 + 12 * number + 4
@@ -146,7 +146,7 @@ def exif(orientation: int | None = None, order: str = "<", thumbnail: bytes = b"
 
 
 def profile(space: bytes, tags: bytes = b"\0\0\0\0") -> bytes:
-    """A colour profile of version 2 with nothing in it but a header and the tags given."""
+    """Return a colour profile of version 2 with nothing in it but a header and the tags given."""
     header = struct.pack(
         ">I4sI4s4s4s", 128 + len(tags), b"none", 0x02400000, b"prtr", space, b"Lab "
     )
@@ -156,7 +156,7 @@ def profile(space: bytes, tags: bytes = b"\0\0\0\0") -> bytes:
 
 
 def cmyk_profile() -> bytes:
-    """A colour profile whose black ink alone makes grey, while the others change nothing."""
+    """Return a colour profile whose black ink alone makes grey, while the others change nothing."""
     corners = np.zeros((2, 2, 2, 2, 3), np.uint8)
     corners[..., 0, 0] = 255  # lightness 100 without black ink
     corners[..., 1:] = 128  # a and b of grey

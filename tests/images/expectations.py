@@ -1,17 +1,16 @@
-"""What tests of reading ask of every picture and of every refusal."""
+"""What tests of reading require of every picture and of every refusal."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dgunet_jax.images.picture import Picture
-from dgunet_jax.images.reading import read, read_header
+from dgunet_jax.images import Picture, read, read_header
 from dgunet_jax.system.errors import UserError
 
 
 def check(path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None) -> Picture:
-    """Reads a file, which must give exactly these pixels and be announced by its header."""
+    """Read a file, which must give exactly these pixels and be announced by its header."""
     picture = read(path)
     np.testing.assert_array_equal(picture.pixels, pixels, strict=True)
     if alpha is None:
@@ -30,7 +29,7 @@ def check(path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None) -> Pi
 
 
 def refusal(path: Path, by_header: bool = True) -> str:
-    """The line with which reading is refused, without the file's name in front.
+    """Return the line with which reading is refused, without the file's name in front.
 
     Args:
       path: the file.
@@ -46,3 +45,11 @@ def refusal(path: Path, by_header: bool = True) -> str:
             read_header(path)
         assert str(caught.value) == message
     return message.removeprefix(f"{path}: ")
+
+
+def check_truncations(path: Path, step: int = 97) -> None:
+    """Cut a file off at many places, where it must be refused each time."""
+    content = path.read_bytes()
+    for length in (*range(12, min(60, len(content)), 5), *range(60, len(content), step)):
+        path.write_bytes(content[:length])
+        refusal(path, by_header=False)

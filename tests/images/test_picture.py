@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dgunet_jax.images.picture import Picture, to_uint8
+from dgunet_jax.images import Picture, side_by_side, to_uint8
 from dgunet_jax.system.errors import UserError
 from tests.images.encodings import deep, photograph
 
@@ -11,7 +11,7 @@ GREY, RGB = photograph()[..., 1:2], photograph()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_every_value_survives_the_way_to_colours_and_back(dtype: type):
+def test_with_colours_inverts_colours(dtype: type):
     values = np.arange(np.iinfo(dtype).max + 1, dtype=dtype).reshape(16, -1, 1)
     for pixels in (values, np.concatenate([values, values[::-1], values[:, ::-1]], axis=2)):
         picture = Picture(pixels)
@@ -23,7 +23,7 @@ def test_every_value_survives_the_way_to_colours_and_back(dtype: type):
         np.testing.assert_array_equal(again.pixels, pixels, strict=True)
 
 
-def test_grey_is_repeated_and_averaged():
+def test_colours_repeats_grey_and_with_colours_averages_it():
     picture = Picture(GREY)
     colours = picture.colours()
     np.testing.assert_array_equal(colours, np.repeat(GREY / np.float32(255), 3, axis=2))
@@ -33,17 +33,18 @@ def test_grey_is_repeated_and_averaged():
     np.testing.assert_array_equal(picture.with_colours(other).pixels[..., 0], expected)
 
 
-def test_all_but_the_pixels_is_kept():
-    picture = Picture(RGB, RGB[..., 0], b"profile", b"exif", "WEBP")
+def test_with_colours_keeps_all_but_the_pixels():
+    picture = Picture(RGB, RGB[..., 0], b"profile", b"exif", b"xmp", "WebP")
     again = picture.with_colours(np.zeros(RGB.shape, np.float32))
     assert not again.pixels.any()
     assert again.alpha is picture.alpha
-    assert (again.icc_profile, again.exif, again.file_format) == (b"profile", b"exif", "WEBP")
+    assert (again.icc_profile, again.exif, again.xmp) == (b"profile", b"exif", b"xmp")
+    assert again.file_format == "WebP"
     np.testing.assert_array_equal(picture.pixels, photograph())
 
 
 @pytest.mark.parametrize(("pixels", "peak"), [(RGB, 255), (deep(RGB), 65535)])
-def test_colours_are_clamped_and_ties_go_to_even(pixels: np.ndarray, peak: int):
+def test_with_colours_clamps_and_rounds_ties_to_even(pixels: np.ndarray, peak: int):
     levels = np.array([-300, -0.2, 0.5, 1.5, 2.5, 126.5, peak - 0.5, peak - 0.3, peak + 99])
     picture = Picture(pixels[:1, :3])
     expected = [0, 0, 0, 2, 2, 126, peak - 1, peak, peak]
@@ -54,7 +55,7 @@ def test_colours_are_clamped_and_ties_go_to_even(pixels: np.ndarray, peak: int):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_colours_that_are_no_numbers_are_refused(bad: float):
+def test_with_colours_refuses_what_is_not_finite(bad: float):
     colours = np.zeros(RGB.shape, np.float32)
     colours[3, 4, 1] = bad
     for pixels in (GREY, RGB):
@@ -63,12 +64,12 @@ def test_colours_that_are_no_numbers_are_refused(bad: float):
 
 
 @pytest.mark.parametrize("shape", [(37, 31), (37, 31, 1), (31, 37, 3), (1, 37, 31, 3)], ids=str)
-def test_colours_of_another_shape_are_refused(shape: tuple[int, ...]):
-    with pytest.raises(UserError, match=r"colours must be \(37, 31, 3\); got \("):
+def test_with_colours_refuses_another_shape(shape: tuple[int, ...]):
+    with pytest.raises(ValueError, match=r"colours must be \(37, 31, 3\); got \("):
         Picture(GREY).with_colours(np.zeros(shape))
 
 
-def test_colours_that_are_integers_are_refused():
+def test_with_colours_refuses_integers():
     with pytest.raises(UserError, match="got uint8"):
         Picture(RGB).with_colours(RGB)
 
@@ -76,24 +77,24 @@ def test_colours_that_are_integers_are_refused():
 @pytest.mark.parametrize(
     "pixels", [RGB / 255, RGB[..., 0], RGB[..., :2], RGB[:0], RGB.astype(int)], ids=str
 )
-def test_pictures_are_8_or_16_bits_of_grey_or_rgb(pixels: np.ndarray):
-    with pytest.raises(UserError, match=r"^a picture (is uint8 or uint16|has pixels)"):
+def test_picture_refuses_other_arrays(pixels: np.ndarray):
+    with pytest.raises(ValueError, match=r"^a picture (is uint8 or uint16|has pixels)"):
         Picture(pixels)
 
 
 @pytest.mark.parametrize("alpha", [RGB, RGB[:5, :, 0], deep(RGB)[..., 0]])
-def test_alpha_goes_with_the_pixels(alpha: np.ndarray):
-    with pytest.raises(UserError, match=r"the alpha of a uint8 \(37, 31, 3\) picture is"):
+def test_picture_refuses_alpha_that_does_not_fit(alpha: np.ndarray):
+    with pytest.raises(ValueError, match=r"the alpha of a uint8 \(37, 31, 3\) picture is"):
         Picture(RGB, alpha)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_every_8_bit_value_survives_the_round_trip(dtype: type):
+def test_to_uint8_keeps_every_8_bit_value(dtype: type):
     values = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(to_uint8((values / 255).astype(dtype)), values)
 
 
-def test_rounding_clamps_and_breaks_ties_to_even():
+def test_to_uint8_clamps_and_rounds_ties_to_even():
     levels = np.array([-300, -0.2, 0.5, 1.5, 2.5, 126.5, 127.5, 254.5, 255.4, 999])
     expected = [0, 0, 0, 2, 2, 126, 128, 254, 255, 255]
     image = levels / 255
@@ -103,13 +104,35 @@ def test_rounding_clamps_and_breaks_ties_to_even():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_rounding_refuses_what_is_no_number(bad: float):
+def test_to_uint8_refuses_what_is_not_finite(bad: float):
     image = np.zeros((37, 31, 3), np.float32)
     image[3, 4, 1] = bad
     with pytest.raises(UserError, match="has 1 values that are NaN or infinite"):
         to_uint8(image)
 
 
-def test_rounding_refuses_integers():
+def test_to_uint8_refuses_integers():
     with pytest.raises(UserError, match="got uint8"):
         to_uint8(RGB)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("gap", [0, 3])
+def test_side_by_side_puts_white_between_images(channels: int, gap: int):
+    widths = (31, 5, 1)
+    rng = np.random.default_rng(0)
+    images = [rng.random((37, width, channels), np.float32) / 2 for width in widths]
+    strip = side_by_side(iter(images), gap)
+    assert strip.dtype == np.float32
+    assert strip.shape == (37, sum(widths) + 2 * gap, channels)
+    left = 0
+    for image in images:
+        right = left + image.shape[1]
+        np.testing.assert_array_equal(strip[:, left:right], image)
+        np.testing.assert_array_equal(strip[:, right : right + gap], 1)
+        left = right + gap
+
+
+def test_side_by_side_leaves_one_image_as_it_is():
+    image = np.zeros((2, 3, 1), np.float32)
+    np.testing.assert_array_equal(side_by_side([image], 8), image)

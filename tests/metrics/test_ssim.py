@@ -1,4 +1,4 @@
-"""What every SSIM promises, and each by its definition."""
+"""What every SSIM has in common, and each by its definition."""
 
 import itertools
 import math
@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from dgunet_jax.images.picture import luma
-from dgunet_jax.metrics._psnr import studio_luma
-from dgunet_jax.metrics._ssim import ssim_uniform, ssim_volume, ssim_wang
-from dgunet_jax.system.errors import UserError
+from dgunet_jax.images import luma
+from dgunet_jax.metrics import ssim_uniform, ssim_volume, ssim_wang, studio_luma
 from tests.metrics.degraded import recorded, small_pair
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
@@ -37,13 +35,13 @@ METRICS: dict[str, Metric] = {
     "cs_luma_ssim": uniform_of_luma,
 }
 RECORDED = recorded("ssim_3d_matlab_rgb")
-of_any_scale = pytest.mark.parametrize("metric", [ssim_uniform, ssim_volume])
+any_scale = pytest.mark.parametrize("metric", [ssim_uniform, ssim_volume])
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 
 
 @pytest.mark.parametrize("name", RECORDED)
 @pytest.mark.parametrize("score", METRICS)
-def test_recorded_values(score: str, name: str):
+def test_ssim_recorded_values(score: str, name: str):
     # The volume's was recorded in float32.
     tolerance = 5e-5 if score == "ssim_3d_matlab_rgb" else 1e-6
     expected = RECORDED[name].scores[score]
@@ -51,7 +49,7 @@ def test_recorded_values(score: str, name: str):
 
 
 @every_metric
-def test_equal_images_score_exactly_one(metric: Metric):
+def test_ssim_of_equal_images_is_exactly_one(metric: Metric):
     target = small_pair()[1]
     value = metric(target, target)
     assert value == 1
@@ -59,14 +57,14 @@ def test_equal_images_score_exactly_one(metric: Metric):
 
 
 @every_metric
-def test_is_symmetric_and_below_one(metric: Metric):
+def test_ssim_is_symmetric_and_below_one(metric: Metric):
     image, target = small_pair()
     assert metric(image, target) == metric(target, image)
     assert 0 < metric(image, target) < 0.95
 
 
 @every_metric
-def test_neither_flips_nor_transposition_matter(metric: Metric):
+def test_ssim_is_the_same_for_flipped_and_transposed_images(metric: Metric):
     # More rows than are computed at a time.
     image, target = small_pair(133, 83)
     expected = pytest.approx(metric(image, target), rel=1e-12)
@@ -76,7 +74,7 @@ def test_neither_flips_nor_transposition_matter(metric: Metric):
 
 
 @every_metric
-def test_inputs_are_left_as_they_are(metric: Metric):
+def test_ssim_leaves_its_inputs(metric: Metric):
     image, target = small_pair()
     before = image.copy(), target.copy()
     metric(image, target)
@@ -84,7 +82,7 @@ def test_inputs_are_left_as_they_are(metric: Metric):
 
 
 @pytest.mark.parametrize("metric", [ssim_wang, volume, lambda x, y: ssim_uniform(x, y, 255)])
-def test_flat_images_are_compared_by_brightness_alone(metric: Metric):
+def test_ssim_of_flat_images_compares_brightness_alone(metric: Metric):
     shape = (37, 31, 3) if metric is volume else (37, 31)
     dark, light = np.full(shape, 60, np.uint8), np.full(shape, 200, np.uint8)
     c1 = (0.01 * 255) ** 2
@@ -92,7 +90,7 @@ def test_flat_images_are_compared_by_brightness_alone(metric: Metric):
     assert metric(dark, light) == pytest.approx(expected, rel=1e-10)
 
 
-def test_inverted_structure_scores_negative():
+def test_ssim_of_inverted_structure_is_negative():
     checks = np.indices((37, 31)).sum(0).astype(np.uint8) % 2 * 200
     assert ssim_wang(checks, 200 - checks) < -0.9
 
@@ -122,7 +120,7 @@ def gaussian_kernel(dimensions: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(11, 11), (37, 31), (80, 12)])
-def test_wang_is_its_definition(size: tuple[int, int]):
+def test_ssim_wang_is_its_definition(size: tuple[int, int]):
     image, target = (array[..., 1] for array in small_pair(*size))
     expected = pytest.approx(directly((image, target), gaussian_kernel(2)), rel=1e-10)
     assert ssim_wang(image, target) == expected
@@ -130,7 +128,7 @@ def test_wang_is_its_definition(size: tuple[int, int]):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (13, 17), (67, 2)])
-def test_volume_is_its_definition_however_small(size: tuple[int, int]):
+def test_ssim_volume_is_its_definition(size: tuple[int, int]):
     image, target = small_pair(*size)
     padded = [np.pad(array, 5, mode="edge") for array in (image, target)]
     expected = directly((padded[0], padded[1]), gaussian_kernel(3))
@@ -139,7 +137,7 @@ def test_volume_is_its_definition_however_small(size: tuple[int, int]):
 
 
 @pytest.mark.parametrize("size", [(7, 7), (37, 31), (71, 8)])
-def test_uniform_agrees_with_scikit_image(size: tuple[int, int]):
+def test_ssim_uniform_agrees_with_scikit_image(size: tuple[int, int]):
     image, target = small_pair(*size)
     expected = structural_similarity(target, image, data_range=255, channel_axis=2)
     assert ssim_uniform(image, target, 255) == pytest.approx(expected, rel=1e-10)
@@ -149,67 +147,67 @@ def test_uniform_agrees_with_scikit_image(size: tuple[int, int]):
     assert ssim_uniform(image[..., None], target[..., None], 1) == pytest.approx(expected)
 
 
-@of_any_scale
-def test_does_not_depend_on_the_scale(metric: ScaledMetric):
+@any_scale
+def test_ssim_does_not_depend_on_the_scale(metric: ScaledMetric):
     image, target = small_pair()
     expected = metric(image, target, 255)
     assert metric(image / 255, target / 255, 1) == pytest.approx(expected, rel=1e-10)
     assert metric(np.float32(image), np.float32(target), 255) == expected
 
 
-@of_any_scale
+@any_scale
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_what_is_not_a_number_is_not_hidden(metric: ScaledMetric, bad: float):
+def test_ssim_of_nan_and_infinity_is_nan(metric: ScaledMetric, bad: float):
     image, target = (array / 255 for array in small_pair())
     image[36, 30, 2] = bad
     assert math.isnan(metric(image, target, 1))
     assert math.isnan(metric(target, image, 1))
 
 
-def test_images_smaller_than_the_window_are_refused():
+def test_ssim_refuses_images_smaller_than_the_window():
     image, target = small_pair(37, 10)
-    with pytest.raises(UserError, match=r"of 37×10 pixels: its 11×11 window needs at least 11×11"):
+    with pytest.raises(ValueError, match=r"of 37×10 pixels: its window needs 11×11"):
         wang_of_luma(image, target)
     image, target = small_pair(6, 31)
-    with pytest.raises(UserError, match=r"of 6×31 pixels: its 7×7 window needs at least 7×7"):
+    with pytest.raises(ValueError, match=r"of 6×31 pixels: its window needs 7×7"):
         ssim_uniform(image, target, 255)
 
 
 @every_metric
-def test_shapes_must_be_equal_even_where_they_would_broadcast(metric: Metric):
+def test_ssim_requires_equal_shapes_even_where_they_would_broadcast(metric: Metric):
     image, target = small_pair()
-    with pytest.raises(UserError, match=r"\(37, 31, \d\) and \(1, 31, \d\): they must be equal"):
+    with pytest.raises(ValueError, match=r"\(37, 31, \d\) and \(1, 31, \d\): they must be equal"):
         metric(image, target[:1])
-    with pytest.raises(UserError, match="there must be at least one element"):
+    with pytest.raises(ValueError, match="there must be at least one element"):
         metric(image[:0], target[:0])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16, np.int64, bool])
-def test_metrics_of_8_bits_say_so(dtype: type):
+def test_ssim_wang_refuses_types_other_than_uint8(dtype: type):
     image = small_pair()[0]
     other = image.astype(dtype)
     message = f"is defined on uint8 images; got {np.dtype(dtype)}"
     for x, y in ((other, image), (image, other), (other, other)):
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(ValueError, match=message):
             ssim_wang(x[..., 0], y[..., 0])
 
 
-def test_images_of_other_shapes_are_refused():
+def test_ssim_refuses_other_shapes():
     image, target = small_pair()
-    with pytest.raises(UserError, match=r"needs grey images \(H, W\) or \(H, W, 1\); got \(37,"):
+    with pytest.raises(ValueError, match=r"needs grey images \(H, W\) or \(H, W, 1\); got \(37,"):
         ssim_wang(image, target)
     for grey in (np.s_[..., 0], np.s_[..., :1], np.s_[None]):
-        with pytest.raises(UserError, match=r"needs RGB images \(H, W, 3\); got \("):
+        with pytest.raises(ValueError, match=r"needs RGB images \(H, W, 3\); got \("):
             volume(image[grey], target[grey])
-    with pytest.raises(UserError, match=r"needs \(H, W\) or \(H, W, C\); got \(1, 37, 31, 3\)"):
+    with pytest.raises(ValueError, match=r"needs \(H, W\) or \(H, W, C\); got \(1, 37, 31, 3\)"):
         ssim_uniform(image[None], target[None], 255)
 
 
-@of_any_scale
-def test_scales_must_be_equal(metric: ScaledMetric):
+@any_scale
+def test_ssim_requires_one_scale_and_a_positive_peak(metric: ScaledMetric):
     image, target = small_pair()
-    with pytest.raises(UserError, match="uint8 and float64: both must be on one scale"):
+    with pytest.raises(ValueError, match="uint8 and float64: both must be on one scale"):
         metric(image, target / 255, 255)
     for peak in (0.0, -1.0, math.inf, math.nan):
-        with pytest.raises(UserError, match=r"with peak .*: it must be finite"):
+        with pytest.raises(ValueError, match=r"with peak .*: it must be finite"):
             metric(image, target, peak)

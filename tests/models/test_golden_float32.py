@@ -33,7 +33,8 @@ def test_estimates_block_by_block(name: str):
     assert_as_close_as_released(stages, golden)
 
 
-@pytest.mark.parametrize("name", golden_numbers.NAMES)
+# Of every network in float64; a few in float32 show that its rounding is no larger than explained.
+@pytest.mark.parametrize("name", [*golden_numbers.SMALL, "derain", "cs_plus"])
 def test_loss_and_gradients(name: str):
     golden, computed = golden_numbers.load(name), golden_numbers.compute(name, np.float32)
     assert computed.loss == pytest.approx(golden.loss, rel=1e-5)

@@ -14,9 +14,7 @@ from skimage import data
 import dgunet_jax
 from dgunet_jax import Restorer, UserError
 from dgunet_jax.cli import main
-from dgunet_jax.images.picture import Picture
-from dgunet_jax.images.reading import read
-from dgunet_jax.images.writing import write
+from dgunet_jax.images import Picture, read, write
 from tests import choices
 from tests.small import network
 

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from dgunet_jax import Restorer
-from dgunet_jax.images import reading
+from dgunet_jax import Restorer, images
 from dgunet_jax.restoration import pipeline
 from dgunet_jax.restoration.inputs import Found, Input, place
 from dgunet_jax.restoration.pipeline import ahead, restore_files, sort_out, turns
@@ -51,7 +50,7 @@ def test_no_header_is_read_twice_and_no_picture_planned_twice(monkeypatch: pytes
 
     def read_header(path):
         headers.append(path)
-        return reading.read_header(path)
+        return images.read_header(path)
 
     def plan(self, size, *more, **named):
         plans.append(size)
@@ -90,16 +89,17 @@ def test_turns_of_one_picture_each_restore_them_all():
 
 def test_sort_out_names_pictures_that_are_not_read_and_folders_without_any():
     Path("photo").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-    Path("broken.avif").write_text("words")
+    Path("broken.cr2").write_text("words")
     Path("notes.txt").write_text("words")
-    names = ("photo", "broken.avif", "notes.txt")
+    names = ("photo", "broken.cr2", "notes.txt")
     photo, broken, notes = (Found(Path(name), Path(name), meant=False) for name in names)
     _, failures, others = sort_out([photo, broken, notes])
-    assert [line.partition(": ")[0] for line in failures] == ["photo", "broken.avif"]
+    assert [line.partition(": ")[0] for line in failures] == ["photo", "broken.cr2"]
     assert others == ["notes.txt"]
     _, failures, others = sort_out([notes])
     assert failures == [
-        "none of the files found is a picture (BMP, GIF, JPEG, PNG, TIFF, WEBP are read)"
+        "none of the files found is a picture (AVIF, BMP, GIF, HEIC, JPEG, JPEG 2000, JPEG XL, "
+        "PNG, PNM, TIFF, WebP are read)"
     ]
 
 

@@ -11,16 +11,12 @@ import pytest
 
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet, abstract_params
-from dgunet_jax.restoration.plan import (
-    MOST_BUCKETS,
+from dgunet_jax.restoration.plan import MOST_BUCKETS, Planner, TooLarge, free_memory, held_per_pixel
+from dgunet_jax.restoration.shapes import (
     Box,
-    Planner,
-    TooLarge,
     choose_bucket,
     choose_buckets,
     cover,
-    free_memory,
-    held_per_pixel,
     holds,
     pixels,
     weights,
@@ -265,14 +261,11 @@ def test_tiles_cover_a_picture_and_their_weights_add_up_to_one(size):
 
 CONFIGS = {
     "derain": VARIANTS["derain"],
-    "deblur": VARIANTS["deblur"],
     "derain_plus": VARIANTS["derain_plus"],
     "small": CONFIG,
     "tied": dataclasses.replace(CONFIG, width=40, degradation="tied"),
-    "bfloat16": dataclasses.replace(CONFIG, dtype="bfloat16"),
     "concat": dataclasses.replace(CONFIG, width=32, growth=16, merge="concat"),
     "wide_steps": dataclasses.replace(CONFIG, width=16, growth=32),
-    "identity": dataclasses.replace(CONFIG, degradation="identity"),
 }
 
 

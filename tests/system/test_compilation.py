@@ -112,7 +112,7 @@ def test_use_cache_does_without_a_home(monkeypatch: pytest.MonkeyPatch, capsys):
 
 
 def test_training_names_a_platform_that_is_not_there(tmp_path: Path):
-    config = Path(__file__).parents[1] / "configs/quickstart.py"
+    config = Path(__file__).parents[2] / "configs/quickstart.py"
     words = [sys.executable, "-m", "dgunet_jax.main", f"--config={config}", "--mode=dry_run"]
     environment = {**os.environ, "JAX_PLATFORMS": "cuda", "HOME": str(tmp_path)}
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)

@@ -51,6 +51,10 @@ def test_run_prints_what_is_said_and_shown(tmp_path: Path):
     [
         ("raise UserError('cat.png: is damaged')", "error: cat.png: is damaged\n"),
         ("raise UserError('a\\x1b[31m\\nb')", "error: a\\x1b[31m\\nb\n"),
+        (
+            "sys.modules['h5py'] = None; import h5py",
+            "error: h5py is not installed; pip install 'dgunet_jax[evaluate]' has it\n",
+        ),
         ("open('missing.png')", "error: missing.png: No such file or directory\n"),
         ("open('x' * 300)", f"error: {'x' * 300}: File name too long\n"),
         ("Path('f').touch(); Path('f/g').mkdir()", "error: f/g: Not a directory\n"),

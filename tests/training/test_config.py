@@ -8,13 +8,13 @@ import pytest
 
 from dgunet_jax import DGUNetConfig, UserError
 from dgunet_jax.data.config import DataConfig
+from dgunet_jax.main import parse
 from dgunet_jax.training.config import (
     OptimizerConfig,
     TrainConfig,
     from_config_dict,
-    look_at,
+    read_config,
     to_config_dict,
-    unset,
 )
 
 
@@ -104,7 +104,7 @@ def test_every_recipe_is_valid_and_opens_with_its_command(path):
         (["--config", "gone.py", "--workdir", "x"], "--config gone.py: no such file"),
         (["--config=configs/gopro.py:foo", "--workdir", "x"], "gopro.py: has no variant 'foo'"),
         (["--config=configs/quickstart.py:plus", "--workdir", "x"], "quickstart.py: has no var"),
-        (["--config=wrong.py", "--workdir", "x"], "--config cannot be used: ValueError: my words"),
+        (["--config=wrong.py", "--workdir", "x"], "wrong.py: cannot be used: ValueError: my words"),
         (["--config", "configs/quickstart.py", "--wrokdir", "x"], "wrokdir"),
         (["--config", "configs/quickstart.py", "--workdir", "x", "--config.data.bach=3"], "bach"),
         (
@@ -128,6 +128,14 @@ def test_every_recipe_is_valid_and_opens_with_its_command(path):
             ["--config", "configs/quickstart.py", "--workdir", "x", "--restart", "--mode=evaluate"],
             "--restart is for --mode train",
         ),
+        (
+            ["--config", "configs/quickstart.py", "--workdir", "x", "--dataset", "gopro"],
+            "--dataset is for --mode evaluate",
+        ),
+        (
+            ["--config", "a.py", "--workdir", "x", "--mode=evaluate", "--dataset", "gopro"],
+            "--dataset and --data go together; one of them is missing",
+        ),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line_and_status_2(arguments, part, tmp_path):
@@ -143,44 +151,62 @@ def test_a_mistake_on_the_command_line_is_one_line_and_status_2(arguments, part,
     assert result.stderr.splitlines()[-1].startswith("error: ")
 
 
-def test_a_value_is_unset_by_none():
-    words = ["--config.data.sigma=None", "--config", "configs/gopro.py:plus", "--verbosity=1"]
-    words += ["--config.optimizer.epochs", "none", "--config.data.train=None", "--", "--config.x"]
-    found = look_at(words)
-    assert found.unset == ["data.sigma", "optimizer.epochs"]
-    assert (found.path, found.variant) == ("configs/gopro.py", "plus")
-    assert found.words == [
-        "--config=configs/gopro.py:plus",
-        "--verbosity=1",
-        "--config.data.train=None",  # a folder
-        "--",
-        "--config.x",
-    ]
-    later = ["--config.data.sigma=None", "--config.data.sigma=15", "--config.data.sigma=none"]
-    assert look_at(later[:2]).unset == []
-    assert look_at(later).unset == ["data.sigma"]
-    values = unset(settings(), ["data.sigma", "init_from"])
-    assert (values["data"]["sigma"], values["init_from"]) == (None, None)
-    assert values["data"]["patch"] == settings()["data"]["patch"]
-    assert from_config_dict(values).data.sigma is None
-
-
-def test_look_at_finds_a_file_in_the_home_directory(tmp_path, monkeypatch):
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """A configuration file in the home directory, with a variant."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "mine.py").touch()
-    assert look_at(["--config=~/mine.py:wide"]).words == [f"--config={tmp_path}/mine.py:wide"]
-    assert look_at(["--config", "~/mine.py"]).words == [f"--config={tmp_path}/mine.py"]
+    (tmp_path / "mine.py").write_text(
+        f"def get_config(variant=''):\n    values = {settings()!r}\n"
+        "    values['model']['width'] = {'': 4, 'wide': 8}[variant]\n    return values\n"
+    )
+    return "~/mine.py"
+
+
+def test_read_config_takes_variants_and_changes(file):
+    assert read_config(file).model.width == 4
+    changes = {
+        "data.train": "None",  # a folder
+        "data.sigma": "none",
+        "data.batch": "4",
+        "optimizer.learning_rate": "1e-2",
+        "model.remat": "true",
+        "model.unroll": "3",
+        "model.memory_scales": "(0, 1)",
+        "init_from": "a.pth",
+    }
+    config = read_config(f"{file}:wide", changes)
+    assert (config.model.width, config.model.remat, config.model.unroll) == (8, True, 3)
+    assert config.model.memory_scales == (0, 1)
+    assert (config.data.train, config.data.sigma, config.data.batch) == ("None", None, 4)
+    assert (config.optimizer.learning_rate, config.init_from) == (1e-2, "a.pth")
+
+
+def test_parse_takes_settings_in_every_form():
+    words = ["--config.data.sigma=None", "--config", "a.py:plus", "--workdir", "w"]
+    words += ["--config.data.batch", "4", "--noconfig.model.remat", "--config.data.check"]
+    options, changes = parse([*words, "--config.data.sigma=15"])
+    assert (options.config, options.workdir, options.mode) == ("a.py:plus", Path("w"), "train")
+    assert changes == {
+        "data.sigma": "15",  # the last one counts
+        "data.batch": "4",
+        "model.remat": "False",
+        "data.check": "True",
+    }
 
 
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("name", "text", "message"),
     [
-        ("--config.data.foo=1", "no setting data.foo; data has train, validation, sigma"),
-        ("--noconfig.modl.remat", "no setting modl.remat; a config has model, data, optimizer"),
-        ("--config.data.patch.x=1", "no setting data.patch.x; data.patch is a value"),
-        ("--config.data.patch=None", "data.patch: must have a value"),
+        ("data.foo", "1", "no setting data.foo; data has train, validation, sigma"),
+        ("modl.remat", "True", "no setting modl.remat; a config has model, data, optimizer"),
+        ("data.patch.x", "1", "no setting data.patch.x; data.patch is a value"),
+        ("data.patch", "None", "data.patch: must have a value"),
+        ("data.patch", "x", "data.patch is 'x'; it must be a whole number"),
+        ("data.sigma", "x", "data.sigma is 'x'; it must be a number"),
+        ("data.check", "maybe", "data.check is 'maybe'; it must be True or False"),
+        ("data", "x", "data: is a group of settings"),
     ],
 )
-def test_settings_that_there_are_not(word, message):
+def test_read_config_names_settings_that_do_not_exist_and_wrong_values(file, name, text, message):
     with pytest.raises(UserError, match=message):
-        look_at([word])
+        read_config(file, {name: text})

@@ -169,7 +169,7 @@ def test_the_lines_tell_kind_and_memory_of_a_chip():
         "among devices: all-reduce of 14.5 MB",
         "compiled in 61 s",
     ]
-    unknown = dataclasses.replace(cost, kind="cpu", collectives=[])
+    unknown = dataclasses.replace(told, kind="cpu", collectives=[])
     assert unknown.lines()[3:5] == ["memory on each device: 2,134 MB", "among devices: nothing"]
 
 

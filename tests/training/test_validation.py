@@ -11,7 +11,7 @@ from dgunet_jax import UserError
 from dgunet_jax.data import sources
 from dgunet_jax.data.pipeline import HeldOut
 from dgunet_jax.data.transforms import unit_range
-from dgunet_jax.metrics._psnr import psnr
+from dgunet_jax.metrics import psnr
 from dgunet_jax.restoration.restorer import Restorer
 from dgunet_jax.training import hosts, loop, preparing, validation
 from tests.data.arrays import NOISY, PAIRED, Arrays
@@ -51,10 +51,10 @@ def test_validate_scores_every_stage_as_numpy_does(config, crop):
 
 def test_validate_names_a_picture_that_cannot_be_read():
     class Bad(Arrays):
-        def read(self, index, rows=None):
+        def read(self, index):
             if index == 1:
                 raise UserError("b.png: is damaged")
-            return super().read(index, rows)
+            return super().read(index)
 
     pictures = [np.zeros((16, 16, 3), np.uint8)] * 3
     model, variables = network(width=4, growth=2, last_growth=2, num_stages=2)
