@@ -13,7 +13,7 @@ from dgunet_jax.analysis.attribution import Patch
 from dgunet_jax.analysis.stages import LOSS
 from dgunet_jax.analysis.study import analyze
 from dgunet_jax.checkpoints import read_aloud
-from dgunet_jax.images import grey, read
+from dgunet_jax.images import read_image
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.system.compilation import use_cache
 from dgunet_jax.system.errors import UserError, one_line, printable, reason
@@ -130,23 +130,16 @@ def _images(
         raise UserError(
             f"{options.checkpoint}: takes images of {config.channels} channels; files have 3"
         )
-    image = _read(options.image, config.channels)
+    image = read_image(options.image, config.channels)
     if options.clean is None:
         return image, image if config.measurements else None
-    clean = _read(options.clean, config.channels)
+    clean = read_image(options.clean, config.channels)
     if clean.shape != image.shape:
         sizes = [f"{width}×{height}" for height, width in (image.shape[:2], clean.shape[:2])]
         raise UserError(
             f"{options.clean}: is {sizes[1]} pixels large; {options.image} is {sizes[0]}"
         )
     return image, clean
-
-
-def _read(path: Path, channels: int) -> NDArray[np.float32]:
-    picture = read(path)
-    if picture.alpha is not None and picture.alpha.min() < np.iinfo(picture.alpha.dtype).max:
-        raise UserError(f"{path}: has transparent pixels; flatten it onto a background first")
-    return picture.colours() if channels == 3 else grey(picture).colours()[..., :1]
 
 
 def _network(checkpoint: Path, config: DGUNetConfig) -> str:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from dgunet_jax.checkpoints import Checkpoint, read_aloud
 from dgunet_jax.data.folders import files_below
 from dgunet_jax.evaluation.protocols import Protocol
-from dgunet_jax.images import grey, read
+from dgunet_jax.images import read_image
 from dgunet_jax.metrics import opencv
-from dgunet_jax.restoration.pipeline import ahead, images_of, turns
+from dgunet_jax.restoration.pipeline import ahead, restored, turns
 from dgunet_jax.restoration.plan import Schedule
 from dgunet_jax.restoration.restorer import Restorer
 from dgunet_jax.restoration.shapes import Size, pixels
@@ -100,18 +100,16 @@ class Network:
     def _results(
         self, turn: Sequence[Sample], schedule: Schedule, announce: Callable[[str], None]
     ) -> Iterator[Result]:
-        waiting: dict[Sample, Degraded] = {}
-        failures: list[tuple[Sample, UserError]] = []
-
         def read(sample: Sample) -> tuple[NDArray[np.float32], Degraded]:
             degraded = sample.read()
             return degraded.image, degraded
 
-        images = images_of(turn, read, waiting, failures)
-        for sample, estimates in self._restorer.each(images, schedule, False, announce):
-            degraded, target = waiting.pop(sample)
-            yield sample, RestoredSample(sample, estimates[-1], degraded, target)
-        yield from failures
+        for sample, found in restored(self._restorer, schedule, turn, read, say=announce):
+            if isinstance(found, UserError):
+                yield sample, found
+            else:
+                (degraded, target), estimates = found
+                yield sample, RestoredSample(sample, estimates[-1], degraded, target)
 
 
 class Folder:
@@ -152,7 +150,7 @@ class Folder:
             names = " and ".join(path.name for path in paths)
             raise UserError(f"{self._folder}: holds {names} for {sample.name}")
         degraded, target = sample.read()
-        image = _read_result(paths[0], degraded.shape[2])
+        image = read_image(paths[0], degraded.shape[2])
         if image.shape != degraded.shape:
             sizes = [f"{each.shape[1]}×{each.shape[0]}" for each in (image, degraded)]
             raise UserError(f"{paths[0]}: is {sizes[0]} pixels large; the target is {sizes[1]}")
@@ -161,14 +159,6 @@ class Folder:
     def _paths(self, sample: Sample) -> list[Path]:
         places = (sample.name, *sample.places)
         return next((self._images[place] for place in places if place in self._images), [])
-
-
-def _read_result(path: Path, channels: int) -> NDArray[np.float32]:
-    """Return a restored image in [0, 1] at its own depth: RGB, or full-range luma (H, W, 1)."""
-    picture = read(path)
-    if picture.alpha is not None and picture.alpha.min() < 2**picture.bits - 1:
-        raise UserError(f"{path}: has transparent pixels; flatten it onto a background first")
-    return (grey(picture) if channels == 1 else picture).colours()[..., :channels]
 
 
 Source = Network | Folder

@@ -10,6 +10,7 @@ from dgunet_jax.images.io import (
     must_be_read,
     read,
     read_header,
+    read_image,
     read_rgb,
     write,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "must_be_read",
     "read",
     "read_header",
+    "read_image",
     "read_rgb",
     "side_by_side",
     "to_uint8",

@@ -20,7 +20,7 @@ from PIL import Image
 from dgunet_jax.images import tiff
 from dgunet_jax.images.formats import BEGINNING, READERS, png_chunk, recognise
 from dgunet_jax.images.metadata import exif_of_remark, turned_upright, upright, usable_profile
-from dgunet_jax.images.picture import Picture
+from dgunet_jax.images.picture import Picture, grey
 from dgunet_jax.images.stored import Header, NotAPicture, Stored
 from dgunet_jax.system.errors import UserError, reason
 from dgunet_jax.system.files import PathLike, replacing
@@ -134,10 +134,29 @@ def read_rgb(path: PathLike | Encoded) -> NDArray[np.uint8]:
     picture = read(path)
     if picture.bits > 8:
         raise UserError(f"{path}: more than 8 bits per channel; only 8-bit pictures are read")
-    if picture.alpha is not None and picture.alpha.min() < 255:
-        raise UserError(f"{path}: has transparent pixels; flatten it onto a background first")
+    _check_opaque(path, picture)
     pixels = picture.pixels
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def read_image(path: PathLike | Encoded, channels: int) -> NDArray[np.float32]:
+    """Read a picture at its full depth as the image of a network, (H, W, channels) in [0, 1].
+
+    Args:
+      path: the file.
+      channels: 3 for RGB, as `Picture.colours` returns it; 1 for full-range luma.
+
+    Raises:
+      UserError: as `read` does; or the picture has transparent pixels.
+    """
+    picture = read(path)
+    _check_opaque(path, picture)
+    return (grey(picture) if channels == 1 else picture).colours()[..., :channels]
+
+
+def _check_opaque(path: PathLike | Encoded, picture: Picture) -> None:
+    if picture.alpha is not None and picture.alpha.min() < 2**picture.bits - 1:
+        raise UserError(f"{path}: has transparent pixels; flatten it onto a background first")
 
 
 def must_be_read(path: Path, why: UserError) -> bool:

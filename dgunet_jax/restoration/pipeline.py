@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -30,7 +31,7 @@ from dgunet_jax.images import (
 )
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.restoration.inputs import Found, Input, Job, find
-from dgunet_jax.restoration.plan import HasSize, Schedule, Sized, held_per_pixel
+from dgunet_jax.restoration.plan import Schedule, Sized, held_per_pixel
 from dgunet_jax.restoration.restorer import Restorer
 from dgunet_jax.restoration.shapes import pixels
 from dgunet_jax.system.errors import UserError, counted, printable
@@ -111,7 +112,6 @@ _GAP = 8  # white pixels between pictures side by side
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Content = TypeVar("Content")
-SizedItem = TypeVar("SizedItem", bound=HasSize)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +177,7 @@ def restore_files(restorer: Restorer, jobs: Sequence[Job], remark: str | None = 
     schedule = restorer.schedule((job.size for job in jobs), held)
     order, too_large = schedule.arrange(jobs)
     failures = [f"{job.path}: {why}" for job, why in too_large]
-    start, restored = time.monotonic(), 0
+    start, done = time.monotonic(), 0
 
     def read_job(job: Job) -> tuple[NDArray[np.float32], Picture]:
         picture = _read(job)
@@ -187,69 +187,55 @@ def restore_files(restorer: Restorer, jobs: Sequence[Job], remark: str | None = 
         return picture.colours()[..., :channels], picture
 
     with Progress(len(order), sum(pixels(job.size) for job in order)) as progress:
-        done = process(restorer, schedule, order, read_job, _write, stages, progress.say)
-        for job, failure in done:
+        results = (
+            ahead(_write, restored(restorer, schedule, turn, read_job, stages, progress.say))
+            for turn in turns(restorer, schedule, order)
+        )
+        for (job, _), failure in chain.from_iterable(results):
             if isinstance(failure, UserError):
                 failures.append(str(failure))
                 progress.advance(f"failed {job.path}", pixels(job.size))
             else:
-                restored += 1
+                done += 1
                 progress.advance(f"wrote {job.restored}", pixels(job.size))
     seconds = time.monotonic() - start
-    return Outcome(restored, failures, len(schedule.buckets), schedule.waste, seconds)
+    return Outcome(done, failures, len(schedule.buckets), schedule.waste, seconds)
 
 
-def process(
+def restored(
     restorer: Restorer,
     schedule: Schedule,
-    items: Iterable[SizedItem],
-    read: Callable[[SizedItem], tuple[NDArray[np.float32], Content]],
-    write: Callable[[SizedItem, Content, NDArray[np.float32]], Result],
+    turn: Iterable[Item],
+    read: Callable[[Item], tuple[NDArray[np.float32], Content]],
     stages: bool = False,
     say: Callable[[str], None] = say,
-) -> Iterator[tuple[SizedItem, Result | UserError]]:
-    """Read, restore and write items, each at the same time as others, within the memory there is.
+) -> Iterator[tuple[Item, tuple[Content, NDArray[np.float32]] | UserError]]:
+    """Restore the items of a turn, reading ahead of time.
 
     Args:
-      items: as `Schedule.arrange` orders them.
-      read: returns an item's image (H, W, C) and whatever `write` needs.
-      write: is given that and the estimates, (K, H, W, C), or (1, H, W, C) without `stages`.
+      turn: of `turns`.
+      read: returns an item's image (H, W, C) and whatever goes with it.
       stages: whether all estimates are wanted.
       say: is told, in one line, what is compiled.
 
     Yields:
-      An item, and what `write` returned, or the UserError that `read` or `write` raised.
+      An item, with what went with its image and the estimates, (K, H, W, C), or (1, H, W, C)
+      without `stages`; or with the UserError that `read` raised.
     """
-    for turn in turns(restorer, schedule, items):
-        contents: dict[SizedItem, Content] = {}
-        failures: list[tuple[SizedItem, UserError]] = []
-        images = images_of(turn, read, contents, failures)
-        estimated = restorer.each(images, schedule, stages, say)
-        waiting = ((item, contents.pop(item), estimates) for item, estimates in estimated)
-        for (item, _, _), result in ahead(lambda given: write(*given), waiting):
-            yield item, result
-        yield from failures
+    contents: dict[Item, Content] = {}
+    failures: list[tuple[Item, UserError]] = []
 
+    def images() -> Iterator[tuple[Item, NDArray[np.float32]]]:
+        for item, found in ahead(read, turn):
+            if isinstance(found, UserError):
+                failures.append((item, found))
+            else:
+                image, contents[item] = found
+                yield item, image
 
-def images_of(
-    turn: Iterable[SizedItem],
-    read: Callable[[SizedItem], tuple[NDArray[np.float32], Content]],
-    contents: dict[SizedItem, Content],
-    failures: list[tuple[SizedItem, UserError]],
-) -> Iterator[tuple[SizedItem, NDArray[np.float32]]]:
-    """Yield items and their images, read ahead of time.
-
-    Args:
-      read: as `process` takes it.
-      contents: gets what `read` returns beside the image.
-      failures: gets the items that cannot be read, and why.
-    """
-    for item, found in ahead(read, turn):
-        if isinstance(found, UserError):
-            failures.append((item, found))
-        else:
-            image, contents[item] = found
-            yield item, image
+    for item, estimates in restorer.each(images(), schedule, stages, say):
+        yield item, (contents.pop(item), estimates)
+    yield from failures
 
 
 def turns(restorer: Restorer, schedule: Schedule, items: Iterable[Sized]) -> Iterator[list[Sized]]:
@@ -327,8 +313,12 @@ def _read(job: Job) -> Picture:
     return picture
 
 
-def _write(job: Job, picture: Picture, estimates: NDArray[np.float32]) -> None:
-    """Write what is asked for; (K, H, W, C) estimates, or (1, H, W, C) with only the last."""
+def _write(result: tuple[Job, tuple[Picture, NDArray[np.float32]] | UserError]) -> None:
+    """Write what is asked for of what `restored` yields; raise the UserError, if it is one."""
+    job, found = result
+    if isinstance(found, UserError):
+        raise found
+    picture, estimates = found
     estimates = np.broadcast_to(estimates, (*estimates.shape[:3], 3))
     try:
         if job.compared is not None:
