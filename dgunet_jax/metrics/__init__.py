@@ -1,4 +1,7 @@
-"""PSNR and SSIM, as the benchmarks of image restoration compute them."""
+"""PSNR and SSIM, as the benchmarks of image restoration compute them.
+
+SciPy and scikit-image are imported when an SSIM is computed: training needs PSNR alone.
+"""
 
 from dgunet_jax.metrics._alignment import align, aligned_scores, opencv
 from dgunet_jax.metrics._psnr import psnr, psnr_jax, studio_luma

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from skimage.metrics import structural_similarity
 
 from dgunet_jax.metrics._psnr import check_rgb, check_uint8
 from dgunet_jax.metrics._ssim import GAUSSIAN, REACH
@@ -113,6 +112,8 @@ def aligned_scores(image: ArrayLike, target: ArrayLike) -> tuple[float, float]:
 
     Source: as `align`.
     """
+    from skimage.metrics import structural_similarity
+
     image, target = np.asarray(image), np.asarray(target)
     check_uint8("SSIM (RealBlur)", image, target, side=2 * REACH + 1)
     moved, wanted, mask = align(image, target)

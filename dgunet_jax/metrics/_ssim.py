@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import correlate1d
-from skimage.metrics import structural_similarity
 
 from dgunet_jax.metrics._psnr import check_pair, check_rgb, check_uint8
 
@@ -44,6 +42,8 @@ def ssim_uniform(image: ArrayLike, target: ArrayLike, peak: float) -> float:
 
     Source: `skimage.metrics.structural_similarity` with its default settings, in float64.
     """
+    from skimage.metrics import structural_similarity
+
     image, target = np.asarray(image), np.asarray(target)
     if image.ndim not in (2, 3):
         raise ValueError(f"SSIM (uniform) needs (H, W) or (H, W, C); got {image.shape}")
@@ -64,6 +64,8 @@ def ssim_wang(image: ArrayLike, target: ArrayLike) -> float:
     Raises:
       ValueError: another type or shape.
     """
+    from skimage.metrics import structural_similarity
+
     image, target = np.asarray(image), np.asarray(target)
     check_uint8("SSIM (Wang)", image, target, side=2 * REACH + 1)
     if image.ndim != 2 and (image.ndim != 3 or image.shape[2] != 1):
@@ -89,6 +91,8 @@ def ssim_volume(image: ArrayLike, target: ArrayLike, peak: float) -> float:
 
     Source: MATLAB's `ssim` given RGB arrays, which it takes for volumes.
     """
+    from scipy.ndimage import correlate1d
+
     image, target = np.asarray(image), np.asarray(target)
     check_pair("SSIM (volume)", image, target, peak)
     check_rgb("SSIM (volume)", image)
