@@ -1,6 +1,7 @@
 """Every format but PNG and TIFF: all kinds of pixels at full depth, several frames, damage."""
 
 import io
+import itertools
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -217,7 +218,8 @@ def test_webp_with_an_impossible_size_is_refused(tmp_path: Path):
 
 
 def heic(pixels: np.ndarray, bits: int) -> bytes:
-    pillow_heif = pytest.importorskip("pillow_heif")
+    import pillow_heif
+
     deeper = bits > 8
     size, file = pixels.shape[1::-1], io.BytesIO()
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[pixels.shape[2]] + (";16" if deeper else "")
@@ -241,22 +243,18 @@ def avif(pixels: np.ndarray, bits: int) -> bytes:
     return bytes(imagecodecs.avif_encode(pixels, level=100, bitspersample=bits))
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize(
-    ("encode", "bits"),
+    ("encode", "bits", "channels"),
     [
-        *((jpeg_xl, bits) for bits in (8, 10, 12, 16)),
-        *((jpeg_2000, bits) for bits in (8, 10, 12, 16)),
-        *((avif, bits) for bits in (8, 10, 12)),
-        *((heic, bits) for bits in (8, 10)),
+        *itertools.product([jpeg_xl, jpeg_2000], [8, 10, 12, 16], [1, 3, 4]),
+        *itertools.product([avif], [8, 10, 12], [3, 4]),  # which has no grey
+        *itertools.product([heic], [8, 10], [1, 3, 4]),
     ],
 )
 def test_newer_formats_are_read_at_full_depth(
     tmp_path: Path, encode: Callable[[np.ndarray, int], bytes], bits: int, channels: int
 ):
     """More than 8 bits become 16: the nearest integers on the larger scale."""
-    if channels == 1 and encode is avif:
-        pytest.skip("has no grey")
     path = tmp_path / "picture"
     stored = np.concatenate([RGB[..., :1] if channels == 1 else RGBA[..., :channels]], axis=2)
     if bits > 8:
