@@ -242,7 +242,7 @@ def _stages(holds: ArrayLike) -> str:
 
 
 def _in(holds: ArrayLike, numbers: ArrayLike, decided: ArrayLike = True) -> str:
-    """Return in how many stages something holds, where there is no number, and where it is open."""
+    """Return the stages in which something holds, in words, with the unknown and undecided ones."""
     if np.all(holds):
         return "in every stage"
     words = f"in {np.sum(holds)} of {np.size(holds)} stages"

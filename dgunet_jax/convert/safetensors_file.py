@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from dgunet_jax.convert.storage import array_from_bytes, shown
-from dgunet_jax.system.errors import UserError, reason
+from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import PathLike, read_bytes, replacing
 
 DTYPES = {
@@ -57,19 +56,6 @@ def read_safetensors(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, s
         except ValueError as error:
             raise UserError(f"{path}: {shown(key)} has an impossible shape: {error}") from error
     return arrays, _metadata(content[8 : 8 + _header_size(content)])
-
-
-def read_metadata(path: PathLike) -> dict[str, str]:
-    """The metadata alone, of a file that `read_safetensors` reads; the arrays are not read.
-
-    Raises:
-      UserError: the file cannot be read.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            return _metadata(file.read(_header_size(file.read(8))))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
 
 
 def _header_size(content: bytes) -> int:

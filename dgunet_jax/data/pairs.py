@@ -146,9 +146,9 @@ class Pattern:
 def match_folders(inputs: Path, targets: Path, pattern: Pattern | None = None) -> Matched:
     """Pair the pictures in two folders.
 
-    An input belongs to the target of the same stem, that is the name without its ending. If there
-    is none, to the target whose stem is the input's up to an underscore, the longest such: SOTS'
-    0001_0.8_0.2.jpg belongs to 0001.png. So a target may have several inputs.
+    An input belongs to the target of the same stem, that is the name without its ending. Without
+    such a target it belongs to the one whose stem is the input's up to an underscore, the longest
+    such: SOTS' 0001_0.8_0.2.jpg belongs to 0001.png. So a target may have several inputs.
 
     Of the files that are left, an input belongs to the one target that has the same words and
     numbers but for those that tell degraded pictures from clean ones, zeros in front of numbers and

@@ -322,9 +322,9 @@ class Decoder:
 
 
 def quarter_of_memory() -> int:
-    """A quarter of the memory of this machine or, if it has less, of this container; in bytes.
+    """Return a quarter of the memory of this machine or, if it has less, of this container; bytes.
 
-    1 GiB where nobody tells how much there is.
+    It is 1 GiB if the system does not report its memory.
     """
     total = total_memory()
     return 1 << 30 if total is None else total // 4

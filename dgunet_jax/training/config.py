@@ -7,7 +7,7 @@ import math
 import runpy
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args, get_type_hints
 
 from ml_collections import ConfigDict, config_dict
@@ -309,7 +309,19 @@ def kind_of(name: str) -> Any:
     return kind
 
 
-_TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+def _truth(text: str) -> bool:
+    return {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}[
+        text.lower()
+    ]
+
+
+_READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
+    bool: (_truth, "True or False"),
+    int: (int, "a whole number"),
+    float: (float, "a number"),
+    tuple: (lambda text: tuple(ast.literal_eval(text)), "a tuple, as (0, 1)"),
+}
+"""By type: what reads a value from text, and what the text must be."""
 
 
 def _parsed(name: str, text: str) -> Any:
@@ -318,27 +330,17 @@ def _parsed(name: str, text: str) -> Any:
     if dataclasses.is_dataclass(kind):
         raise UserError(f"{name}: is a group of settings; give one of them, as {name}.NAME=VALUE")
     kinds = get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    if text.lower() == "none" and str not in {kind}:
+    if text.lower() == "none" and kind is not str:
         if types.NoneType not in kinds:
             raise UserError(f"{name}: must have a value")
         return None
     rules = []
     for each in kinds:
-        try:
-            if each is bool:
-                rules.append("True or False")
-                return _TRUTHS[text.lower()]
-            if each is int:
-                rules.append("a whole number")
-                return int(text)
-            if each is float:
-                rules.append("a number")
-                return float(text)
-            if typing.get_origin(each) is tuple:
-                rules.append("a tuple, as (0, 1)")
-                return tuple(ast.literal_eval(text))
-        except (KeyError, ValueError, TypeError, SyntaxError):
+        if each is types.NoneType:
             continue
-        if each is not types.NoneType:
-            return text
+        read, rule = _READERS.get(typing.get_origin(each) or each, (str, "text"))
+        try:
+            return read(text)
+        except (KeyError, ValueError, TypeError, SyntaxError):
+            rules.append(rule)
     raise UserError(f"{name} is {text!r}; it must be {' or '.join(rules)}")
