@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
             data=DataConfig(
                 train="BSDS500/test",
                 validation="photographs:coffee,chelsea",
-                sigma=25.0,
+                degradation="gaussian(25)",
                 patch=64,
                 batch=8,
             ),

@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
             data=DataConfig(
                 train="photographs:astronaut,hubble_deep_field,ihc,retina,rocket",
                 validation="photographs:coffee,chelsea",
-                sigma=25.0,
+                degradation="gaussian(25)",
                 patch=48,
                 batch=8,
             ),

@@ -11,7 +11,6 @@ import errno
 import json
 import logging
 import os
-import re
 import secrets
 import shutil
 import sys
@@ -28,7 +27,8 @@ from dgunet_jax.convert import safetensors_file
 from dgunet_jax.models.config import DGUNetConfig, config_from_json, config_to_json, told_otherwise
 from dgunet_jax.models.network import DGUNet, flatten, mismatches, shapes_of, unflatten, wrong
 from dgunet_jax.system import terminal
-from dgunet_jax.system.errors import UserError, listed, named, one_line, reason
+from dgunet_jax.system.errors import UserError, listed, named, reason
+from dgunet_jax.system.runs import best_of_run
 
 if TYPE_CHECKING:
     from dgunet_jax.convert import torch_file
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 PathLike = Path | str
 Params = dict[str, Any]
 
-RUN_FOLDER = "checkpoints"
 _TORCH_SUFFIXES = (".pth", ".pt", ".pkl")
 _SAFETENSORS = ".safetensors"
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -431,39 +430,3 @@ def _target(config: DGUNetConfig, types: Mapping[str, str]) -> Params:
     if unknown := [key for key in shapes if types.get(key) not in _FLOATS]:
         raise UserError(f"has a wrong type for {unknown[0]}; weights are floating point")
     return unflatten({key: np.zeros(shape, types[key]) for key, shape in shapes.items()})
-
-
-def best_of_run(workdir: Path) -> Path:
-    """The directory of a run's best checkpoint; the newest one if none was evaluated."""
-    steps = steps_of_run(workdir / RUN_FOLDER)
-    if not steps:
-        raise UserError(f"{workdir}: is neither a checkpoint nor a run's working directory")
-
-    def rank(step: Path) -> tuple[float, int]:
-        try:
-            return score_of(step), int(step.name)
-        except ValueError:
-            return -np.inf, int(step.name)
-
-    return max(steps, key=rank)
-
-
-def steps_of_run(folder: Path) -> list[Path]:
-    """The directories of a run's checkpoints in their folder, which need not exist."""
-    if not folder.is_dir():
-        return []
-    steps = (step for step in folder.iterdir() if re.fullmatch(r"[0-9]+", step.name))
-    return sorted(step for step in steps if step.is_dir())
-
-
-def score_of(step: Path) -> float:
-    """The score in dB that a checkpoint of a run is ranked by.
-
-    Raises:
-      ValueError: its file is damaged, or missing.
-    """
-    metrics = step / "metrics" / "metrics"
-    try:
-        return float(json.loads(metrics.read_text())["psnr"])
-    except (OSError, TypeError, KeyError) as error:
-        raise ValueError(f"{metrics.name}: {one_line(error)}") from error

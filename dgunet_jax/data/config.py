@@ -2,8 +2,8 @@
 
 import dataclasses
 
+from dgunet_jax.data.degradations import Degradation
 from dgunet_jax.data.pairs import Pattern
-from dgunet_jax.data.transforms import check_sigma
 from dgunet_jax.system.errors import UserError
 
 PHOTOGRAPHS_PREFIX = "photographs:"
@@ -31,13 +31,13 @@ class DataConfig:
     Attributes:
       train: a folder, or some of scikit-image's photographs, as in
         "photographs:astronaut,rocket". The folder is one of pairs (see `pairs.find_pairs`) or,
-        if `sigma` is given, of clean pictures. Or "tfds:" and a data set of records (see
+        if a `degradation` is given, of clean pictures. Or "tfds:" and a data set of records (see
         `records.RecordSource`).
       validation: the same.
       pairs: how the names of inputs and targets differ, as in "{}_rain.png -> {}_clean.png" (see
         `matching.Pattern`); None: as `matching.match_folders` finds out.
-      sigma: standard deviation, on the [0, 255] scale, of the Gaussian noise that makes the inputs
-        of clean pictures. None: the folders hold pairs.
+      degradation: what makes the inputs of clean pictures, as in "gaussian(25)" or
+        "gaussian(0..55) | jpeg(60..95)" (see `degradations`). None: the folders hold pairs.
       patch: side of the square training patches, pixels.
       batch: patches of a step, over all processes.
       samples_per_picture: patches an epoch takes of each picture.
@@ -64,7 +64,7 @@ class DataConfig:
 
     train: str
     validation: str
-    sigma: float | None = None
+    degradation: str | None = None
     patch: int = 256
     batch: int = 16
     samples_per_picture: int = 1
@@ -98,8 +98,7 @@ class DataConfig:
             if not isinstance(getattr(self, name), bool):
                 raise UserError(f"{name} is {getattr(self, name)}; it must be True or False")
         _ = self.pattern
-        if self.sigma is not None:
-            check_sigma(self.sigma)
+        _ = self.simulated
         train, validation = (photograph_names(w) or () for w in (self.train, self.validation))
         if both := sorted(set(train) & set(validation)):
             raise UserError(f"{', '.join(both)} stand in both train and validation")
@@ -107,7 +106,12 @@ class DataConfig:
     @property
     def in_bytes(self) -> bool:
         """Whether patches are parts of 8-bit pictures as they are, and need no floats."""
-        return self.sigma is None and not self.saturation and not self.mixup_from_epoch
+        return self.degradation is None and not self.saturation and not self.mixup_from_epoch
+
+    @property
+    def simulated(self) -> Degradation | None:
+        """The degradation of clean pictures; None of pairs."""
+        return None if self.degradation is None else Degradation.parse(self.degradation)
 
     @property
     def pattern(self) -> Pattern | None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.data.config import DataConfig
+from dgunet_jax.data.degradations import Degradation
 from dgunet_jax.data.sources import Source
 from dgunet_jax.data.transforms import (
     change_saturation,
@@ -21,7 +22,6 @@ from dgunet_jax.data.transforms import (
     draw_dihedral,
     draw_mixup,
     draw_saturation,
-    gaussian_noise,
     mix,
     unit_range,
 )
@@ -65,11 +65,11 @@ def training_batches(
     sample i of process p is sample i · process_count + p of the global batch.
 
     A sample is a random square of a picture or pair, flipped or rotated, its saturation changed if
-    that is wanted, and with noise added if `sigma` is given. Where images are mixed, their partners
+    that is wanted, and degraded if a `degradation` is given. Where images are mixed, their partners
     come from the global batch; a process makes those that are another's samples once more.
 
     Args:
-      source: clean pictures, or pairs if `config.sigma` is None.
+      source: clean pictures, or pairs if `config.degradation` is None.
       config: what is drawn.
       start_step: the step whose batch comes first.
       process_index: which share of each batch, 0 to process_count − 1.
@@ -96,7 +96,8 @@ def training_batches(
         )
     _, patch_seed, mixup_seed = _seeds(config)
     # Seeded by the position in the whole run.
-    samples = _order(source, config).random_map(_Patch(source, config), seed=patch_seed)
+    patch = _Patch(source, config, config.simulated)
+    samples = _order(source, config).random_map(patch, seed=patch_seed)
     own = range(process_index, config.batch, process_count)
 
     def batch(step: int) -> Batch:
@@ -130,17 +131,18 @@ def batch_names(source: Source, config: DataConfig, step: int) -> list[str]:
 class HeldOut(Sequence[Pair]):
     """The pairs that are validated on: the first pictures, in the source's order.
 
-    The noise of each picture comes from its own `numpy.random.default_rng(config.seed)` and is not
-    clipped, so a pair does not depend on which other pictures there are. Crops are cut out of the
+    The noise of each picture comes from its own `numpy.random.default_rng(config.seed)`, and what
+    else a degradation draws from `default_rng([config.seed, index])`, so a pair does not depend on
+    which pictures come after it. Crops are cut out of the
     middle after that; a side that is shorter than the crop stays as it is.
 
-    Pictures are decoded in the background, from now on, and kept as 8 bits; noise is made when a
+    Pictures are decoded in the background, from now on, and kept as 8 bits; inputs are made when a
     pair is asked for. An element is a `Pair`, float32 in [0, 1] but for the noise; it may be asked
     for from any thread, and raises a UserError if its picture cannot be read.
 
     Args:
-      source: clean pictures, or pairs if `config.sigma` is None.
-      config: noise, crop and limit.
+      source: clean pictures, or pairs if `config.degradation` is None.
+      config: degradation, crop and limit.
 
     Raises:
       UserError: an empty source, or one of another kind than the config says.
@@ -164,14 +166,16 @@ class HeldOut(Sequence[Pair]):
         return min(height, crop), min(width, crop)
 
     def arrays(self, index: int) -> list[NDArray[Any]]:
-        """Input and target as they are kept, in 8 bits, or with noise as float32 in [0, 1]."""
+        """Input and target as they are kept, in 8 bits, or degraded as float32."""
         images = self._images[index].result()
-        if self._config.sigma is None:
+        if (degradation := self._config.simulated) is None:
             return images
+        seed = self._config.seed
         pair = _pair(
             [unit_range(image) for image in images],
-            self._config.sigma,
-            np.random.default_rng(self._config.seed),
+            degradation,
+            np.random.default_rng(seed),
+            np.random.default_rng([seed, range(len(self))[index]]),
         )
         return [_centre(pair[name], self._config.validation_crop) for name in ("input", "target")]
 
@@ -191,7 +195,9 @@ class HeldOut(Sequence[Pair]):
 
     def _decoded(self, index: int) -> list[NDArray[np.uint8]]:
         images = self._source.read(index)
-        if self._config.sigma is not None:  # a crop's noise is part of that of the whole picture
+        if (
+            self._config.degradation is not None
+        ):  # a crop's noise is part of that of the whole picture
             return list(images)
         return [_centre(image, self._config.validation_crop) for image in images]
 
@@ -202,6 +208,7 @@ class _Patch(grain.transforms.RandomMap):
 
     source: Source
     config: DataConfig
+    degradation: Degradation | None
 
     def random_map(self, element: int, rng: np.random.Generator) -> Batch:
         size = self.config.patch
@@ -214,7 +221,7 @@ class _Patch(grain.transforms.RandomMap):
         ]
         if not self.config.in_bytes:
             patches = [change_saturation(unit_range(patch), factor) for patch in patches]
-        return _pair(patches, self.config.sigma, rng)
+        return _pair(patches, self.degradation, rng)
 
 
 def _order(source: Source, config: DataConfig) -> grain.MapDataset:
@@ -236,13 +243,18 @@ def _seeds(config: DataConfig) -> list[int]:
     return np.random.SeedSequence(config.seed).generate_state(3).tolist()
 
 
-def _pair(images: list[NDArray[Any]], sigma: float | None, rng: np.random.Generator) -> Batch:
-    """The input and the target: the images, or one with noise and without."""
-    if sigma is None:
+def _pair(
+    images: list[NDArray[Any]],
+    degradation: Degradation | None,
+    rng: np.random.Generator,
+    numbers: np.random.Generator | None = None,
+) -> Batch:
+    """The input and the target: the images, or one degraded and as it is."""
+    if degradation is None:
         degraded, target = images
     else:
         (target,) = images
-        degraded = gaussian_noise(target, sigma, rng)
+        degraded = degradation.apply(target, rng, numbers)
     return {"input": degraded, "target": target}
 
 
@@ -271,10 +283,10 @@ def _centre(image: NDArray[Any], size: int | None) -> NDArray[Any]:
 def _check_source(source: Source, config: DataConfig) -> None:
     if len(source) == 0:
         raise UserError("the source holds no pictures")
-    if source.pairs == (config.sigma is not None):
+    if source.pairs == (config.degradation is not None):
         held = "pairs" if source.pairs else "clean pictures"
-        rule = "only clean pictures get noise" if source.pairs else "clean pictures need one"
-        raise UserError(f"sigma is {config.sigma} and the source holds {held}; {rule}")
+        rule = "only clean pictures are degraded" if source.pairs else "clean pictures need one"
+        raise UserError(f"degradation is {config.degradation} and the source holds {held}; {rule}")
 
 
 def _check_step(step: int, name: str) -> None:

@@ -128,7 +128,7 @@ class RecordSource:
             found = ", ".join(sorted(features)) or "none"
             raise UserError(f"{place}: needs pictures called {wanted}; it has {found}")
         if not pairs and features.issuperset(_PAIR):
-            raise UserError(f"{place}: holds pairs; leave sigma out")
+            raise UserError(f"{place}: holds pairs; leave degradation out")
         splits = [*prepared.splits]
         split = split or (splits[0] if len(splits) == 1 else "train")
         if split not in splits:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from dgunet_jax.data.degradations import gaussian_noise
 from dgunet_jax.data.folders import files_below, is_folder, no_pictures, visible
 from dgunet_jax.data.pairs import (
     FOLDER_NAMES,
@@ -20,7 +21,7 @@ from dgunet_jax.data.pairs import (
     match_folders,
     sequences_of_pairs,
 )
-from dgunet_jax.data.transforms import gaussian_noise, unit_range
+from dgunet_jax.data.transforms import unit_range
 from dgunet_jax.evaluation.protocols import Protocol
 from dgunet_jax.evaluation.real_noise import find_blocks, find_boxes
 from dgunet_jax.evaluation.samples import Degraded, Sample

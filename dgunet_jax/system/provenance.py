@@ -14,9 +14,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from dgunet_jax import __version__
-from dgunet_jax.models.network import flatten
 from dgunet_jax.system.errors import UserError, reason
 from dgunet_jax.system.files import read_bytes, replacing
 
@@ -49,7 +49,7 @@ def checkpoint_hash(path: Path, variables: Mapping[str, Any]) -> str:
     """
     if path.is_dir():
         digest = hashlib.sha256()
-        for name, leaf in sorted(flatten(variables["params"]).items()):
+        for name, leaf in sorted(flatten_dict(variables["params"], sep=".").items()):
             array = np.ascontiguousarray(jax.device_get(leaf))
             digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
             digest.update(array.tobytes())

@@ -14,7 +14,7 @@ import numpy as np
 
 from dgunet_jax import checkpoints
 from dgunet_jax.data.pipeline import batch_names
-from dgunet_jax.system import provenance, terminal
+from dgunet_jax.system import provenance, runs, terminal
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import locked
 from dgunet_jax.training import cost, guard, hosts, validation
@@ -252,7 +252,7 @@ class _Run:
 
 def _move_aside(workdir: Path) -> None:
     """Rename what a run would go on with, so that it begins at step 0."""
-    names = [checkpoints.RUN_FOLDER, METRICS, EVENTS]
+    names = [runs.RUN_FOLDER, METRICS, EVENTS]
     free = (
         i for i in itertools.count(1) if not any((workdir / f"{n}.{i}").exists() for n in names)
     )

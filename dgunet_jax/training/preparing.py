@@ -16,6 +16,7 @@ from dgunet_jax.data.pipeline import HeldOut, samples_per_epoch, training_batche
 from dgunet_jax.data.sources import Source, open_source, quarter_of_memory
 from dgunet_jax.models.config import config_to_json
 from dgunet_jax.models.network import DGUNet
+from dgunet_jax.system import runs
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import local_path
 from dgunet_jax.system.terminal import say
@@ -74,7 +75,7 @@ class Prepared:
         check_batch(config, mesh.size)
         found = open_source(
             data.train,
-            pairs=data.sigma is None,
+            pairs=data.degradation is None,
             cache_bytes=quarter_of_memory() // processes_here
             if data.cache_bytes is None
             else data.cache_bytes,
@@ -88,7 +89,7 @@ class Prepared:
             found,
             data,
             workdir,
-            begun=not restart and bool(checkpoints.steps_of_run(workdir / checkpoints.RUN_FOLDER)),
+            begun=not restart and bool(runs.steps_of_run(workdir / runs.RUN_FOLDER)),
             write=first,
             say=say if first else lambda text: None,
         )
@@ -143,7 +144,7 @@ def check_batch(config: TrainConfig, devices: int) -> None:
 
 def open_held_out(config: TrainConfig) -> HeldOut:
     """The pairs of validation, which are read in the background; to be closed."""
-    pairs = config.data.sigma is None
+    pairs = config.data.degradation is None
     # Read once and kept as they are, so that a cache would hold them twice.
     pattern = config.data.pattern
     source = open_source(config.data.validation, pairs=pairs, cache_bytes=0, pattern=pattern)

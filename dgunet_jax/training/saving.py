@@ -18,7 +18,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from dgunet_jax import checkpoints
 from dgunet_jax.models.config import DGUNetConfig, config_from_json
-from dgunet_jax.system import terminal
+from dgunet_jax.system import runs, terminal
 from dgunet_jax.system.errors import UserError, listed, one_line, reason
 from dgunet_jax.system.files import replacing
 from dgunet_jax.training import hosts
@@ -47,7 +47,7 @@ class RunCheckpoints:
 
     def __init__(self, workdir: Path, config: DGUNetConfig, settings: Mapping[str, Any]):
         self._config, self._settings = config, dict(settings)
-        self._folder = (workdir / checkpoints.RUN_FOLDER).absolute()
+        self._folder = (workdir / runs.RUN_FOLDER).absolute()
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(2),
@@ -171,7 +171,7 @@ class RunCheckpoints:
     def _rank_all(self) -> None:
         """Give checkpoints whose score is damaged or missing the worst; Orbax needs one."""
         if hosts.is_first():
-            for path in checkpoints.steps_of_run(self._folder):
+            for path in runs.steps_of_run(self._folder):
                 if not _has_score(metrics := path / "metrics" / "metrics"):
                     metrics.parent.mkdir(exist_ok=True)
                     with replacing(metrics) as file:

@@ -11,7 +11,14 @@ from dgunet_jax.data.pipeline import Batch
 from dgunet_jax.images import Picture, write
 
 NOISY = DataConfig(
-    "clean", "held out", sigma=25.0, patch=16, batch=4, samples_per_picture=1, seed=3, workers=0
+    "clean",
+    "held out",
+    degradation="gaussian(25)",
+    patch=16,
+    batch=4,
+    samples_per_picture=1,
+    seed=3,
+    workers=0,
 )
 """Settings for sources of clean pictures."""
 

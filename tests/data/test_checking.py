@@ -32,7 +32,7 @@ def damage(path: Path) -> None:
 
 def choose(folder: Path, *, begun: bool = False, said: list[str] | None = None, **settings):
     config = dataclasses.replace(PAIRED if settings.pop("pairs", False) else NOISY, **settings)
-    source = open_source(str(folder), pairs=config.sigma is None, cache_bytes=0, strict=False)
+    source = open_source(str(folder), pairs=config.degradation is None, cache_bytes=0, strict=False)
     say = (said if said is not None else []).append
     run = folder.parent / "run"
     return checking.choose(source, config, run, begun=begun, write=True, say=say)

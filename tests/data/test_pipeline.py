@@ -12,7 +12,7 @@ from PIL import Image
 
 from dgunet_jax.data.pipeline import batch_names, training_batches
 from dgunet_jax.data.sources import open_source, photographs
-from dgunet_jax.data.transforms import dihedral, gaussian_noise
+from dgunet_jax.data.transforms import dihedral
 from dgunet_jax.system.errors import UserError
 from tests.data.arrays import (
     NOISY,
@@ -90,7 +90,7 @@ def test_single_picture_is_repeated_for_ever_with_new_patches():
 
 @pytest.mark.parametrize("sigma", [15.0, 50.0])
 def test_noise_has_its_deviation_and_is_independent_across_patches(sigma: float):
-    config = dataclasses.replace(NOISY, sigma=sigma, batch=16)
+    config = dataclasses.replace(NOISY, degradation=f"gaussian({sigma})", batch=16)
     batches = take(training_batches(constant_pictures(2), config), 4)
     noise = (joined(batches, "input") - joined(batches, "target")) / (sigma / 255)
     values = noise.reshape(len(noise), -1).astype(np.float64)
@@ -108,7 +108,7 @@ def test_noise_is_not_clipped():
 
 
 def test_sigma_zero_gives_the_target():
-    config = dataclasses.replace(NOISY, sigma=0.0)
+    config = dataclasses.replace(NOISY, degradation="gaussian(0)")
     (batch,) = take(training_batches(random_pictures(2), config), 1)
     np.testing.assert_array_equal(batch["input"], batch["target"])
 
@@ -132,7 +132,7 @@ def test_saturation_changes_a_third_of_the_pairs_alike():
 
 
 def test_noise_is_added_to_the_changed_saturation():
-    config = dataclasses.replace(NOISY, saturation=True, sigma=0.0, batch=100)
+    config = dataclasses.replace(NOISY, saturation=True, degradation="gaussian(0)", batch=100)
     (batch,) = take(training_batches(random_pictures(100), config), 1)
     np.testing.assert_array_equal(batch["input"], batch["target"])
 
@@ -199,21 +199,12 @@ def test_arguments_are_checked_before_iterating(arguments: dict[str, int], messa
 def test_sources_are_checked_before_iterating():
     with pytest.raises(UserError, match="holds no pictures"):
         training_batches(Arrays([]), NOISY)
-    with pytest.raises(UserError, match=r"sigma is 25\.0 and the source holds pairs"):
+    with pytest.raises(
+        UserError, match=r"degradation is gaussian\(25\) and the source holds pairs"
+    ):
         training_batches(random_pairs(1), NOISY)
-    with pytest.raises(UserError, match="sigma is None and the source holds clean pictures"):
+    with pytest.raises(UserError, match="degradation is None and the source holds clean pictures"):
         training_batches(random_pictures(1), PAIRED)
-
-
-def test_noise_refuses_what_is_no_deviation():
-    with pytest.raises(UserError, match="sigma is -1"):
-        gaussian_noise(np.zeros((2, 2, 3)), -1.0, np.random.default_rng(0))
-
-
-def test_noise_refuses_images_of_integers():
-    picture: np.ndarray = np.zeros((2, 2, 3), np.uint8)
-    with pytest.raises(UserError, match="got uint8"):
-        gaussian_noise(picture, 25.0, np.random.default_rng(0))
 
 
 def test_importing_the_package_does_not_import_grain():

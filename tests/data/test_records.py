@@ -128,7 +128,7 @@ def test_a_data_set_of_somebody_else(tmp_path):
 def test_mistakes_are_one_line(folder, tmp_path, capsys):
     where = packed(folder)
     for place, wanted, message in (
-        (where, False, "packed: holds pairs; leave sigma out"),
+        (where, False, "packed: holds pairs; leave degradation out"),
         ("tfds:nothing", True, "nothing: neither a folder nor a data set in TFDS_DATA_DIR"),
         (f"tfds:{folder}x", False, "folderx: no such folder"),
         ("tfds:~nobody/x", False, "~nobody/x: no such folder"),

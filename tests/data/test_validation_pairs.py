@@ -82,7 +82,9 @@ def test_a_damaged_picture_is_named_when_it_is_reached(tmp_path: Path):
 def test_sources_are_checked_at_once():
     with pytest.raises(UserError, match="holds no pictures"):
         HeldOut(Arrays([]), NOISY)
-    with pytest.raises(UserError, match=r"sigma is 25\.0 and the source holds pairs"):
+    with pytest.raises(
+        UserError, match=r"degradation is gaussian\(25\) and the source holds pairs"
+    ):
         HeldOut(random_pairs(1), NOISY)
-    with pytest.raises(UserError, match="sigma is None and the source holds clean pictures"):
+    with pytest.raises(UserError, match="degradation is None and the source holds clean pictures"):
         HeldOut(random_pictures(1), PAIRED)

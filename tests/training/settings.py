@@ -10,7 +10,7 @@ def settings(**groups) -> TrainConfig:
         "data": {
             "train": "photographs:astronaut,rocket",
             "validation": "photographs:chelsea",
-            "sigma": 25.0,
+            "degradation": "gaussian(25)",
             "patch": 16,
             "batch": 2,
             "seed": 3,

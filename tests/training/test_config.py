@@ -24,7 +24,7 @@ def settings():
         "data": {
             "train": "photographs:astronaut",
             "validation": "photographs:chelsea",
-            "sigma": 25.0,
+            "degradation": "gaussian(25)",
             "patch": 16,
             "batch": 2,
         },
@@ -112,7 +112,13 @@ def test_every_recipe_is_valid_and_opens_with_its_command(path):
             "is 20",
         ),
         (
-            ["--config", "configs/quickstart.py", "--workdir", "x", "--config.data.sigma=None"],
+            [
+                "--config",
+                "configs/quickstart.py",
+                "--workdir",
+                "x",
+                "--config.data.degradation=None",
+            ],
             "the photographs are no pairs",
         ),
         (["--config", "configs/quickstart.py", "--workdir", "setup.cfg"], "setup.cfg"),
@@ -166,7 +172,7 @@ def test_read_config_takes_variants_and_changes(file):
     assert read_config(file).model.width == 4
     changes = {
         "data.train": "None",  # a folder
-        "data.sigma": "none",
+        "data.degradation": "none",
         "data.batch": "4",
         "optimizer.learning_rate": "1e-2",
         "model.remat": "true",
@@ -177,17 +183,17 @@ def test_read_config_takes_variants_and_changes(file):
     config = read_config(f"{file}:wide", changes)
     assert (config.model.width, config.model.remat, config.model.unroll) == (8, True, 3)
     assert config.model.memory_scales == (0, 1)
-    assert (config.data.train, config.data.sigma, config.data.batch) == ("None", None, 4)
+    assert (config.data.train, config.data.degradation, config.data.batch) == ("None", None, 4)
     assert (config.optimizer.learning_rate, config.init_from) == (1e-2, "a.pth")
 
 
 def test_parse_takes_settings_in_every_form():
-    words = ["--config.data.sigma=None", "--config", "a.py:plus", "--workdir", "w"]
+    words = ["--config.data.degradation=None", "--config", "a.py:plus", "--workdir", "w"]
     words += ["--config.data.batch", "4", "--noconfig.model.remat", "--config.data.check"]
-    options, changes = parse([*words, "--config.data.sigma=15"])
+    options, changes = parse([*words, "--config.data.degradation=gaussian(15)"])
     assert (options.config, options.workdir, options.mode) == ("a.py:plus", Path("w"), "train")
     assert changes == {
-        "data.sigma": "15",  # the last one counts
+        "data.degradation": "gaussian(15)",  # the last one counts
         "data.batch": "4",
         "model.remat": "False",
         "data.check": "True",
@@ -197,12 +203,12 @@ def test_parse_takes_settings_in_every_form():
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("data.foo", "1", "no setting data.foo; data has train, validation, sigma"),
+        ("data.foo", "1", "no setting data.foo; data has train, validation, degradation"),
         ("modl.remat", "True", "no setting modl.remat; a config has model, data, optimizer"),
         ("data.patch.x", "1", "no setting data.patch.x; data.patch is a value"),
         ("data.patch", "None", "data.patch: must have a value"),
         ("data.patch", "x", "data.patch is 'x'; it must be a whole number"),
-        ("data.sigma", "x", "data.sigma is 'x'; it must be a number"),
+        ("optimizer.weight_decay", "x", "optimizer.weight_decay is 'x'; it must be a number"),
         ("data.check", "maybe", "data.check is 'maybe'; it must be True or False"),
         ("data", "x", "data: is a group of settings"),
     ],

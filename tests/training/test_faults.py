@@ -28,7 +28,7 @@ def write(path, size=(40, 32)):
 def pairs(folder, sizes=((40, 32), (40, 32))):
     for name, other in zip(("input", "target"), sizes, strict=True):
         write(folder / name / "a.png", other)
-    return {"train": str(folder), "validation": str(folder), "sigma": None}
+    return {"train": str(folder), "validation": str(folder), "degradation": None}
 
 
 def fails(config, workdir, message):
@@ -96,7 +96,7 @@ def test_a_picture_with_damage_that_training_reaches(start, tmp_path):
 def test_pairs_that_do_not_fit_and_folders_without_any(sizes, message, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
-    chosen = pairs(folder, sizes) if sizes else {"train": str(folder), "sigma": None}
+    chosen = pairs(folder, sizes) if sizes else {"train": str(folder), "degradation": None}
     fails(settings(data=chosen), tmp_path / "run", message)
     assert not saved(tmp_path / "run")
 

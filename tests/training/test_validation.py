@@ -34,7 +34,7 @@ def source(pairs: bool) -> Arrays:
 def test_validate_scores_every_stage_as_numpy_does(config, crop):
     model, variables = network(width=4, growth=2, last_growth=2, num_stages=3)
     config = dataclasses.replace(config, validation_crop=crop)
-    held_out = HeldOut(source(pairs=config.sigma is None), config)
+    held_out = HeldOut(source(pairs=config.degradation is None), config)
     found = validation.validate(model, variables["params"], held_out)
     restorer = Restorer(model, variables)
     expected = [

@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
             data=DataConfig(
                 train="photographs:astronaut,rocket",
                 validation="photographs:chelsea",
-                sigma=25.0,
+                degradation="gaussian(25)",
                 patch=16,
                 batch=2,
                 validation_crop=32,

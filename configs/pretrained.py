@@ -1,0 +1,54 @@
+"""The networks that come with dgunet_jax: one size, and a degradation for each.
+
+`configs/pretrained.py` is a blind denoiser of Gaussian noise with σ from 0 to 55, as float and as
+8-bit files; `:camera` removes the noise of cameras, `:deblock` the artefacts of JPEG with qualities
+from 10 to 90. Made for the training and test pictures of BSDS500 (481×321), which share none with
+CBSD68. Not trained to the end yet. 961,992 parameters.
+
+Command: python -m dgunet_jax.main --config configs/pretrained.py --workdir runs/denoise \
+    --config.data.train=BSDS500 --config.data.validation=CBSD68
+"""
+
+from ml_collections import ConfigDict
+
+from dgunet_jax import DGUNetConfig
+from dgunet_jax.data.config import DataConfig
+from dgunet_jax.training.config import OptimizerConfig, ReportConfig, TrainConfig, to_config_dict
+
+DEGRADATIONS = {
+    "denoise": "gaussian(0..55); gaussian(0..55) | round",
+    "camera": "camera(0.0001..0.012) | round; camera(0.0001..0.012) | jpeg(75..100)",
+    "deblock": "jpeg(10..90)",
+}
+
+
+def get_config(task: str = "denoise") -> ConfigDict:
+    return to_config_dict(
+        TrainConfig(
+            model=DGUNetConfig(width=24, growth=8, last_growth=8, num_stages=5),
+            data=DataConfig(
+                train="BSDS500",
+                validation="CBSD68",
+                degradation=DEGRADATIONS[task],
+                patch=128,
+                batch=16,
+                samples_per_picture=16,
+                validation_crop=256,
+                validation_limit=16,
+                workers=4,
+            ),
+            optimizer=OptimizerConfig(
+                steps=4000,
+                schedule="cosine",
+                warmup_steps=200,
+                learning_rate=1e-3,
+                final_learning_rate=1e-6,
+                clip_norm=1.0,
+                average=0.999,
+                loss="charbonnier_edge",
+            ),
+            report=ReportConfig(
+                progress_every=50, evaluate_every=2000, pictures_every=10000, save_every=500
+            ),
+        )
+    )
