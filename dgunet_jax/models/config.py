@@ -6,6 +6,7 @@ from typing import Literal, get_args, get_type_hints
 
 import jax.numpy as jnp
 
+from dgunet_jax.models.convolution import kernels_of
 from dgunet_jax.operators.library import BLOCK
 from dgunet_jax.system.errors import UserError, listed, one_line, printable
 
@@ -50,7 +51,7 @@ class DGUNetConfig:
       remat: recompute each stage in the backward pass instead of keeping its features. Gradients
         can then neither be differentiated again nor be batched by `jax.vmap`.
       kernels: the form of the convolutions, see `convolution.kernels`; "auto": that of the platform
-        the program is lowered for.
+        JAX computes on, for others see `on`.
 
     Raises:
       UserError: a value that makes no network; the message names it and the rule.
@@ -75,7 +76,7 @@ class DGUNetConfig:
     dtype: str | None = None
     unroll: int | bool = 1
     remat: bool = False
-    kernels: Literal["auto", "cpu", "plain"] = "auto"
+    kernels: Literal["auto", "cpu", "gpu", "plain"] = "auto"
 
     def __post_init__(self):
         for name, hint in get_type_hints(type(self)).items():
@@ -135,7 +136,7 @@ class DGUNetConfig:
         """
         if self.kernels != "auto":
             return self
-        return dataclasses.replace(self, kernels="cpu" if platform == "cpu" else "plain")
+        return dataclasses.replace(self, kernels=kernels_of(platform))
 
     @property
     def num_middle(self) -> int:

@@ -12,11 +12,13 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero, linear_call
 
 Array = jax.Array
-Kernels = Literal["auto", "cpu", "plain"]
+Kernels = Literal["auto", "cpu", "gpu", "plain"]
 
 _BLOCK = 64  # output channels
 _MOST = 15  # zeros worth adding to them
 _MOST_IN_GRADIENT = 24  # and to those of a kernel's gradient
+_TENSOR_CORE = 16  # bytes of channels that a GPU's matrix units take at once
+_GPUS = "gpu", "cuda", "rocm"
 _THIN = 3  # channels up to which a convolution is a matrix product of shifted copies
 
 _kernels: contextvars.ContextVar[Kernels] = contextvars.ContextVar("kernels", default="auto")
@@ -27,8 +29,8 @@ def kernels(choice: Kernels) -> Iterator[None]:
     """Choose the form of the convolutions that are traced within the block.
 
     Args:
-      choice: "auto": that of the platform a program is lowered for; "cpu": the form for XLA's CPU
-        backend; "plain": XLA's own convolutions.
+      choice: "auto": that of the platform JAX computes on; "cpu": the form for XLA's CPU
+        backend; "gpu": channels filled up for matrix units; "plain": XLA's own convolutions.
     """
     token = _kernels.set(choice)
     try:
@@ -45,7 +47,7 @@ def convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
     """
     if kernel.shape[0] == 1:
         return _matrix_product(x, kernel[0, 0])
-    return _convolve(x, kernel, stride, _kernels.get())
+    return _FORMS[_form()](x, kernel, stride)
 
 
 def upsample(x: Array, kernel: Array) -> Array:
@@ -61,43 +63,44 @@ def upsample(x: Array, kernel: Array) -> Array:
 
 def shared(x: Array) -> Array:
     """Return `x`, of which all that reads it shares one copy; XLA's CPU backend makes several."""
-    return _by_platform(_kernels.get(), lax.optimization_barrier, lambda x: x, x)
+    return lax.optimization_barrier(x) if _form() == "cpu" else x
 
 
-def _by_platform(
-    choice: Kernels, on_cpu: Callable[..., Any], elsewhere: Callable[..., Any], *arguments: Any
-) -> Any:
-    if choice == "auto":
-        return lax.platform_dependent(*arguments, cpu=on_cpu, default=elsewhere)
-    return (on_cpu if choice == "cpu" else elsewhere)(*arguments)
+def kernels_of(platform: str) -> Kernels:
+    """Return the form of the convolutions for "cpu", "gpu", "cuda", "rocm", "tpu" or another."""
+    return "cpu" if platform == "cpu" else "gpu" if platform in _GPUS else "plain"
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _convolve(x: Array, kernel: Array, stride: int, choice: Kernels) -> Array:
-    def on_cpu(x, kernel):
-        if form := _thin_form(kernel.shape, stride):
-            return form(x, kernel)
-        filled = _declared(x, _filled(kernel, 3), stride, _PLAIN)
-        return filled[..., : kernel.shape[3]]
-
-    return _by_platform(choice, on_cpu, functools.partial(_declared, stride=stride), x, kernel)
+def _form() -> Kernels:
+    chosen = _kernels.get()
+    return kernels_of(jax.default_backend()) if chosen == "auto" else chosen
 
 
-@_convolve.defjvp
-def _convolve_jvp(stride, choice, primals, tangents):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _on_cpu(x: Array, kernel: Array, stride: int) -> Array:
+    if thin := _thin_form(kernel.shape, stride):
+        return thin(x, kernel)
+    filled = _declared(x, _filled(kernel, 3), stride)
+    return filled[..., : kernel.shape[3]]
+
+
+@_on_cpu.defjvp
+def _on_cpu_jvp(stride, primals, tangents):
     x, kernel = primals
     dx, dkernel = tangents
-    plain = functools.partial(_declared, stride=stride)
     thin = _thin_form(kernel.shape, stride)
 
-    def from_input_on_cpu(dx, kernel):
+    # Checkpointed, so that a transposed copy of the input is not kept for the backward pass.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def from_input(dx, kernel):
         if thin:
             return thin(dx, kernel)
         # Its transpose has the inputs as outputs, so those are the channels to fill up.
         dx, kernel = _filled(dx, 3), _filled(kernel, 2).swapaxes(2, 3)
         return _declared(dx, kernel, stride, ("NHWC", "HWOI", "NHWC"))
 
-    def from_kernel_on_cpu(x, dkernel):
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def from_kernel(x, dkernel):
         if thin:
             return thin(x, dkernel)
         outputs = dkernel.shape[3]
@@ -106,16 +109,7 @@ def _convolve_jvp(stride, choice, primals, tangents):
         turned = _declared(x, dkernel, stride, ("CHWN", "IHWO", "HWNC"))
         return turned.transpose(2, 0, 1, 3)[..., :outputs]
 
-    # Checkpointed, so that a transposed copy of the input is not kept for the backward pass.
-    @functools.partial(jax.checkpoint, prevent_cse=False)
-    def from_input(dx, kernel):
-        return _by_platform(choice, from_input_on_cpu, plain, dx, kernel)
-
-    @functools.partial(jax.checkpoint, prevent_cse=False)
-    def from_kernel(x, dkernel):
-        return _by_platform(choice, from_kernel_on_cpu, plain, x, dkernel)
-
-    value = _convolve(x, kernel, stride, choice)
+    value = _on_cpu(x, kernel, stride)
     return value, from_input(dx, kernel) + from_kernel(x, dkernel)
 
 
@@ -145,6 +139,21 @@ def missing_channels(channels: int, most: int) -> int:
     return missing if missing <= most else 0
 
 
+def _aligned(x, kernel, stride):
+    """A convolution whose channels are multiples of what matrix units take, filled up with zeros.
+
+    cuDNN does the same to channels that are none, but copies whole arrays to do so, before and
+    after each convolution; here it is part of what makes them and of what reads them.
+    """
+    multiple = _TENSOR_CORE // kernel.dtype.itemsize
+    inputs, outputs = (-channels % multiple for channels in kernel.shape[2:])
+    if not inputs and not outputs:
+        return _declared(x, kernel, stride)
+    x = jnp.pad(x, [(0, 0)] * 3 + [(0, inputs)])
+    kernel = jnp.pad(kernel, [(0, 0), (0, 0), (0, inputs), (0, outputs)])
+    return _declared(x, kernel, stride)[..., : kernel.shape[3] - outputs]
+
+
 _PLAIN = ("NHWC", "HWIO", "NHWC")
 
 
@@ -153,6 +162,9 @@ def _declared(x, kernel, stride, layouts=_PLAIN):
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), ((border, border),) * 2, dimension_numbers=layouts
     )
+
+
+_FORMS = {"cpu": _on_cpu, "gpu": _aligned, "plain": _declared}
 
 
 def _matrix_product(x, matrix):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from dgunet_jax.models.convolution import convolve, upsample
+from dgunet_jax.models.convolution import convolve, kernels, upsample
 
 Function = Callable[..., Any]
 
@@ -89,6 +89,13 @@ def test_value(name: str):
 @pytest.mark.parametrize("name", SHAPES)
 def test_gradient(name: str):
     assert_agree(name, gradient)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_gradient_of_the_form_for_gpus(name: str):
+    with kernels("gpu"):
+        assert_agree(name, lambda f: f)
+        assert_agree(name, gradient)
 
 
 @pytest.mark.parametrize("name", FORMS)
