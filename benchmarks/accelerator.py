@@ -23,22 +23,15 @@ from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import check_folder
 from dgunet_jax.system.terminal import run, show
 
-SMALL_GOLDENS = ("tiny", "tiny_plus", "tiny_cs")
-GOLDENS = (
-    *("deblur", "derain", *SMALL_GOLDENS, "derain_plus", "deblur_plus", "denoise", "denoise_plus"),
+GOLDENS = ("tiny", "derain", "tiny_plus", "deblur")
+MORE_GOLDENS = (
+    *("tiny_cs", "derain_plus", "deblur_plus", "denoise", "denoise_plus"),
     *("cs", "cs_plus", "cs_deblock", "cs_plus_deblock"),
 )
 PRECISIONS = ("bfloat16", "default", "float32")
 STEPS = ("deblur step 8×256²", "derain step 16×128²")
 FORWARDS = ("derain forward 8×256²", "deblur forward 8×256²", "deblur forward 1×720×1280")
-# Single choices of the convolutions' form: what is left of that for the CPU.
-FORMS = {
-    "the CPU's form": (),
-    "the CPU's form without filling": ("filling",),
-    "the CPU's form without copies": ("copies",),
-    "declared layouts alone": ("filling", "copies"),
-}
-_PARTIAL = 0.5  # of the time that exactness may take
+_PARTIAL = 0.3  # of the time that a part of exactness may take
 _STARTING = 120.0  # seconds that a process may take to say what there is
 
 
@@ -148,75 +141,101 @@ def plan(tiny: bool) -> Iterator[Job]:
 
 
 def _times() -> Iterator[Job]:
-    works = (*STEPS, *FORWARDS)
-    yield from (_ours(work, "bfloat16") for work in works)
-    yield from (_peer(work, "bfloat16") for work in works)
-    yield from (_peer(work, "bfloat16", compiled=True) for work in works[:3])
-    yield from (_ours(work, "default") for work in works[:4])
+    derain_step, derain, deblur = STEPS[1], *FORWARDS[:2]
+    first = [(derain, "bfloat16"), (derain_step, "bfloat16"), (deblur, "bfloat16")]
+    yield from _together(first)
+    yield from (_peer(*program) for program in first)
+    yield from (_peer(*program, compiled=True) for program in first[:2])
     yield from _choices("bfloat16")
-    yield from (_peer(work, "default") for work in works)
-    yield from (_ours(work, "float32") for work in works)
-    yield from (_peer(work, "float32") for work in works)
-    yield _ours(works[4], "default")
-    yield from (_peer(work, "bfloat16", compiled=True) for work in works[3:])
-    for precision in PRECISIONS[1:]:
-        yield from (_peer(work, precision, compiled=True) for work in works)
-        yield from _choices(precision)
+    second = [(STEPS[0], "bfloat16"), (derain, "default"), (derain_step, "default")]
+    yield from _together(second)
+    yield from (_peer(*program) for program in second)
+    yield from _more_exactness()
+    third = [(work, precision) for work in (*STEPS, *FORWARDS) for precision in PRECISIONS]
+    third = [program for program in third if program not in first + second]
+    for program in third:
+        yield _ours(*program)
+        yield _peer(*program)
+    for precision in PRECISIONS:
+        compiled = [(work, precision) for work in (*STEPS, *FORWARDS)]
+        yield from (_peer(*each, compiled=True) for each in compiled if each not in first[:2])
+        if precision != "bfloat16":
+            yield from _choices(precision)
+
+
+def _together(programs: list[tuple[str, str]], *, tiny: bool = False) -> Iterator[Job]:
+    yield _compile_together(programs, tiny=tiny)
+    yield from (_ours(*program, tiny=tiny) for program in programs)
 
 
 def _tiny_times() -> Iterator[Job]:
     step, forward = STEPS[0], FORWARDS[0]
-    yield _ours(step, "bfloat16", tiny=True)
-    yield _ours(forward, "bfloat16", tiny=True)
-    yield _ours(forward, "float32", tiny=True)
-    words, without = list(FORMS.items())[-1]
-    yield _ours(forward, "float32", words, without, tiny=True, kernels="cpu")
+    yield from _together([(step, "bfloat16"), (forward, "float32")], tiny=True)
+    yield _ours(forward, "float32", "plain convolutions", tiny=True, kernels="plain")
     yield _peer(forward, "float32", tiny=True)
 
 
 def _exactness(tiny: bool) -> Iterator[Job]:
-    module = "benchmarks.accelerator_exactness"
-    names = ("tiny",) if tiny else GOLDENS
-    rows = tuple(Row("exactness", f"golden {name}", "float32") for name in names)
-    arguments = {"names": names, "tiny": tiny}
-    yield Job(f"{module}:goldens", arguments, rows, 15 if tiny else 60, most=_PARTIAL)
-    for name in ("tiny",) if tiny else ("derain", "tiny_plus"):
-        row = Row("exactness", f"sizes of golden {name}", "float32")
-        yield Job(f"{module}:sizes", {"name": name, "tiny": tiny}, (row,), 15)
-    name = "tiny" if tiny else "derain"
-    row = Row("exactness", f"height sharding of golden {name}", "float32")
-    yield Job(f"{module}:sharding", {"name": name}, (row,), 15)
+    checks: list[_Check] = [
+        ("golden", {"name": name}, f"golden {name}", "float32")
+        for name in (("tiny",) if tiny else GOLDENS)
+    ]
     for deterministic in (False,) if tiny else (False, True):
         words = "resumed training" + (", deterministic kernels" if deterministic else "")
-        arguments = {"deterministic": deterministic, "tiny": tiny}
-        yield Job(f"{module}:resume", arguments, (Row("exactness", words, "default"),), 20)
+        checks.append(("resume", {"deterministic": deterministic}, words, "default"))
+    name = "tiny" if tiny else "derain"
+    checks.append(("sizes", {"name": name}, f"sizes of golden {name}", "float32"))
+    checks.append(("sharding", {"name": name}, f"height sharding of golden {name}", "float32"))
+    yield _checks(checks, tiny)
+
+
+def _more_exactness() -> Iterator[Job]:
+    for names in (MORE_GOLDENS[:5], MORE_GOLDENS[5:]):
+        yield _checks([("golden", {"name": n}, f"golden {n}", "float32") for n in names], False)
+
+
+def _checks(checks: "list[_Check]", tiny: bool) -> Job:
+    return Job(
+        "benchmarks.accelerator_exactness:together",
+        {"checks": [check[:2] for check in checks], "tiny": tiny},
+        tuple(Row("exactness", words, precision) for *_, words, precision in checks),
+        30 if tiny else 90,
+        most=1.0 if tiny else _PARTIAL,
+    )
+
+
+_Check = tuple[str, dict[str, Any], str, str]  # function, arguments, and what its row is called
 
 
 def _choices(precision: str) -> Iterator[Job]:
     """Yield a network's choices one by one, at the smaller network and then some at the larger."""
     deblur, derain = STEPS
-    yield _ours(derain, precision, "unrolled", unroll=True)
-    yield _ours(derain, precision, "remat", remat=True)
-    yield _ours(deblur, precision, "remat", remat=True)
+    yield _ours(FORWARDS[0], precision, "plain convolutions", kernels="plain")
+    yield _ours(derain, precision, "plain convolutions", kernels="plain")
     yield _ours(FORWARDS[0], precision, "unrolled", unroll=True)
-    for work in (FORWARDS[0], derain):
-        for words, without in FORMS.items():
-            yield _ours(work, precision, words, without, kernels="cpu")
-    yield _ours(deblur, precision, "unrolled", unroll=True)
-    yield _ours(deblur, precision, "the CPU's form", kernels="cpu")
+    yield _ours(derain, precision, "remat", remat=True)
+    yield _ours(derain, precision, "unrolled", unroll=True)
+    yield _ours(deblur, precision, "remat", remat=True)
+
+
+def _compile_together(programs: list[tuple[str, str]], *, tiny: bool = False) -> Job:
+    """Return what compiles works in precisions ahead, so that this takes as long as the slowest."""
+    row = Row("compiling", f"{programs[0][0]} and {len(programs) - 1} more", programs[0][1])
+    arguments = {"programs": programs, "tiny": tiny}
+    seconds = 20 if tiny else 150
+    return Job("benchmarks.accelerator_programs:compile_together", arguments, (row,), seconds)
 
 
 def _ours(
     work: str,
     precision: str,
     words: str = "",
-    without: tuple[str, ...] = (),
     *,
     tiny: bool = False,
     **choices: Any,
 ) -> Job:
     name = _label(work, tiny) + (f", {words}" if words else "")
-    arguments = {"work": work, "precision": precision, "choices": choices, "without": without}
+    arguments = {"work": work, "precision": precision, "choices": choices}
     return Job(
         "benchmarks.accelerator_programs:measure",
         arguments | {"tiny": tiny},
@@ -276,25 +295,29 @@ def _carry_out(
     """
     left = end - time.monotonic()
     needed = job.seconds * pace.get(job.family, 1.0)
-    waiting = list(job.rows)
+    waiting = dict(enumerate(job.rows))
     if needed > left:
         note = f"takes about {needed:.0f} s, and {max(0, left):.0f} s were left"
-        yield from (dataclasses.replace(row, state="skipped", note=note) for row in waiting)
+        yield from (
+            dataclasses.replace(row, state="skipped", note=note) for row in waiting.values()
+        )
         return
     begin = since = time.monotonic()
     try:
         most = min(left, job.most * seconds)
         for fields in processes.ask(job.process, job.target, job.arguments, most):
             now = time.monotonic()
-            yield dataclasses.replace(waiting.pop(0), **fields, wall_seconds=now - since)
+            row = waiting.pop(fields.pop("row", min(waiting)))
+            yield dataclasses.replace(row, **fields, wall_seconds=now - since)
             since = now
         pace[job.family] = (time.monotonic() - begin) / job.seconds
     except Failed as error:
+        first, *others = waiting.values()
         yield dataclasses.replace(
-            waiting[0], state="failed", note=str(error), wall_seconds=time.monotonic() - since
+            first, state="failed", note=str(error), wall_seconds=time.monotonic() - since
         )
         note = "the job ended before"
-        yield from (dataclasses.replace(row, state="skipped", note=note) for row in waiting[1:])
+        yield from (dataclasses.replace(row, state="skipped", note=note) for row in others)
 
 
 def _line(row: Row) -> str:

@@ -4,8 +4,8 @@ import os
 import sys
 import tempfile
 import types
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -45,27 +45,46 @@ from tests import golden_numbers  # noqa: E402
 _MOST = 4.0  # times the released code's own float32 error
 _LOSS = 1e-5  # relative
 _GRADIENT = 0.02, 0.02 * 5e-4  # of a gradient's norm, and of the largest; see tests/golden
-_THREADS = 8
+_THREADS = 4  # tracing takes turns
 _STEPS = 4
 
 
-def goldens(names: Sequence[str], tiny: bool) -> Iterator[dict[str, Any]]:
-    """Yield, for every golden in turn, how far stages, loss and gradients are from it.
+def together(
+    checks: Sequence[tuple[str, Mapping[str, Any]]], tiny: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield what checks find, and which `row` it is, as they end; they are compiled together.
 
-    Products are float32 in full. They are compiled at the same time and, but for small ones, with
-    the kernels that XLA takes without trying them: what is compared is what they compute.
+    Args:
+      checks: of each its function in this module, and arguments.
+      tiny: compile quickly.
+    """
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        found = {
+            pool.submit(globals()[name], **arguments, tiny=tiny): row
+            for row, (name, arguments) in enumerate(checks)
+        }
+        for future in as_completed(found):
+            yield _outcome(future) | {"row": found[future]}
+
+
+def golden(name: str, tiny: bool) -> dict[str, Any]:
+    """Return how far stages, loss and gradients are from a golden.
+
+    Products are float32 in full. All but small goldens are compiled with the kernels that XLA takes
+    without trying them: what is compared is what they compute.
     """
     untried = known({"xla_gpu_autotune_level": 0}) | (quick_options() if tiny else {})
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-        computed = []
-        for name in names:
-            options = untried if tiny or name not in golden_numbers.SMALL else {}
-            computed.append(pool.submit(_golden, name, options))
-        yield from map(_outcome, computed)
+    options = untried if tiny or name not in golden_numbers.SMALL else {}
+    try:
+        return _compared(name, options)
+    except jax.errors.JaxRuntimeError:  # not every version can do without trying
+        if not options:
+            raise
+        return _compared(name, {})
 
 
-def sizes(name: str, tiny: bool) -> Iterator[dict[str, Any]]:
-    """Yield how far a golden's images are from it in a corner of a larger array of rubbish."""
+def sizes(name: str, tiny: bool) -> dict[str, Any]:
+    """Return how far a golden's images are from it in a corner of a larger array of rubbish."""
     golden = golden_numbers.load(name)
     model, variables = from_pytorch(golden_numbers.official_weights(name), golden.num_stages)
     n, height, width, channels = golden.images.shape
@@ -78,25 +97,24 @@ def sizes(name: str, tiny: bool) -> Iterator[dict[str, Any]]:
     stages = np.array(restored.stages)
     inside = stages[:, :, :height, :width].copy()
     stages[:, :, :height, :width] = 0
-    yield _told({"stages": _worst_stage(inside, golden)}, black=not stages.any())
+    return _told({"stages": _worst_stage(inside, golden)}, black=not stages.any())
 
 
-def sharding(name: str) -> Iterator[dict[str, Any]]:
-    """Yield how far a golden's first image is from it with its rows divided among all devices."""
+def sharding(name: str, tiny: bool) -> dict[str, Any]:
+    """Return how far a golden's first image is from it with its rows divided among all devices."""
     count = jax.device_count()
     if count == 1:
-        yield {"state": "skipped", "note": "there is one device"}
-        return
+        return {"state": "skipped", "note": "there is one device"}
     golden = golden_numbers.load(name)
     model, variables = from_pytorch(golden_numbers.official_weights(name), golden.num_stages)
     mesh = jax.make_mesh((count,), ("height",), axis_types=(AxisType.Auto,))
     stages = Restorer(model, variables, mesh=mesh).stages(golden.images[0])
     told = _told({"stages": _worst_stage(stages[:, None], golden, images=1)})
-    yield told | {"note": f"{count} devices: {told['note']}"}
+    return told | {"note": f"{count} devices: {told['note']}"}
 
 
-def resume(deterministic: bool, tiny: bool) -> Iterator[dict[str, Any]]:
-    """Yield whether training that is saved and gone on with is the same, bit for bit.
+def resume(deterministic: bool, tiny: bool) -> dict[str, Any]:
+    """Return whether training that is saved and gone on with is the same, bit for bit.
 
     What is read must always be what was saved. Going on must give the same as not stopping where
     the same steps always do so: on a GPU only if its kernels are made to.
@@ -125,16 +143,7 @@ def resume(deterministic: bool, tiny: bool) -> Iterator[dict[str, Any]]:
     repeats = not on_gpu or (deterministic and wanted.keys() <= options.keys())
     wrong = errors["saved and read"] or (repeats and errors["gone on and not stopped"])
     words = [f"{name}: {f'off by {e:.2g}' if e else 'equal'}" for name, e in errors.items()]
-    yield {"state": "red" if wrong else "ok", "note": "; ".join(words), "errors": errors}
-
-
-def _golden(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return _compared(name, options)
-    except jax.errors.JaxRuntimeError:  # not every version can do without trying
-        if not options:
-            raise
-        return _compared(name, {})
+    return {"state": "red" if wrong else "ok", "note": "; ".join(words), "errors": errors}
 
 
 @highest

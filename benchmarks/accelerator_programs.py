@@ -1,7 +1,6 @@
 """This project's programs on an accelerator: the machine's ceilings, restoring and training."""
 
 import collections
-import contextlib
 import dataclasses
 import functools
 import os
@@ -10,8 +9,8 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +20,6 @@ from jax.sharding import AxisType
 from benchmarks.accelerator_table import median
 from benchmarks.timing import clock
 from benchmarks.weights import random_params
-from dgunet_jax.models import convolution
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet, abstract_params
 from dgunet_jax.system import compilation, provenance
@@ -36,11 +34,6 @@ from dgunet_jax.training.step import (
     state_of,
 )
 
-# Parts of the form for the CPU that can be left out of it; declared layouts are what remains.
-PARTS: dict[str, tuple[str, Callable[..., Any]]] = {
-    "filling": ("missing_channels", lambda channels, most: 0),
-    "copies": ("_thin_form", lambda shape, stride: None),
-}
 _OPTIMIZER = OptimizerConfig(learning_rate=1e-4, steps=1000, schedule="constant")
 _ROUND_SECONDS = 0.2
 _MOST_CALLS = 20  # of a round
@@ -131,8 +124,22 @@ def copy(tiny: bool) -> Iterator[dict[str, Any]]:
     }
 
 
+def compile_together(programs: Sequence[tuple[str, str]], tiny: bool) -> Iterator[dict[str, Any]]:
+    """Yield the time it takes to compile programs at once; `measure` takes them from there.
+
+    Args:
+      programs: of each its work and precision.
+      tiny: whether networks and images are tiny, and compiled quickly.
+    """
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(len(programs)) as pool:
+        for work, precision in programs:
+            _compiled[work, precision] = pool.submit(_compile, work, precision, {}, tiny)
+    yield {"compile_seconds": time.perf_counter() - begin}
+
+
 def measure(
-    work: str, precision: str, choices: Mapping[str, Any], without: Sequence[str], tiny: bool
+    work: str, precision: str, choices: Mapping[str, Any], tiny: bool
 ) -> Iterator[dict[str, Any]]:
     """Yield time, work, traffic, memory and kernels of a program.
 
@@ -140,33 +147,54 @@ def measure(
       work: one of `WORKS`.
       precision: "float32", "default" or "bfloat16".
       choices: changes to the network's configuration.
-      without: those of `PARTS` that are left out.
       tiny: whether network and images are tiny, and compiled quickly.
 
     Raises:
       FloatingPointError: a result is not finite; its time would mean nothing.
     """
-    changes = {**choices, "dtype": "bfloat16" if precision == "bfloat16" else None}
-    config = dataclasses.replace(WORKS[work].config(tiny), **changes)
-    config = config.on(jax.devices()[0].platform)
-    make = _step if WORKS[work].step else _forward
-    begin = time.perf_counter()
-    with _without(without):
-        traced, start = make(config, WORKS[work].images(tiny), _products(precision))
-        compiled = traced.lower().compile(compiler_options=quick_options() if tiny else None)
-    seconds = time.perf_counter() - begin
-    run = start(compiled)
+    if not choices and (ahead := _compiled.pop((work, precision), None)):
+        program = ahead.result()
+    else:
+        program = _compile(work, precision, choices, tiny)
+    config, compiled = program.config, program.compiled
+    run = program.start(compiled)
     if not np.isfinite(run()[0]).all():
         raise FloatingPointError("the program gave values that are not finite")
     plain = not config.remat and "kernels" not in choices
     yield {
-        "compile_seconds": seconds,
-        "gflop": cost.count(traced.jaxpr.jaxpr) / 1e9 if plain else None,
+        "compile_seconds": program.seconds,
+        "gflop": cost.count(program.traced.jaxpr.jaxpr) / 1e9 if plain else None,
         "gigabytes": _gigabytes(compiled, config),
         "memory_gb": _memory_gb(compiled),
         "kernels": kernels(_if_told(compiled.as_text) or ""),
         **median(repeat(run, jax.block_until_ready)),
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Program:
+    """A network's configuration, its program, what binds it to inputs, and how long it took."""
+
+    config: DGUNetConfig
+    traced: Any
+    compiled: Any
+    start: Callable[[Any], Callable[[], Any]]
+    seconds: float
+
+
+_compiled: dict[tuple[str, str], Future[_Program]] = {}  # by work and precision
+
+
+def _compile(work: str, precision: str, choices: Mapping[str, Any], tiny: bool) -> _Program:
+    """Compile a program, with the arguments of `measure`."""
+    changes = {**choices, "dtype": "bfloat16" if precision == "bfloat16" else None}
+    config = dataclasses.replace(WORKS[work].config(tiny), **changes)
+    config = config.on(jax.devices()[0].platform)
+    make = _step if WORKS[work].step else _forward
+    begin = time.perf_counter()
+    traced, start = make(config, WORKS[work].images(tiny), _products(precision))
+    compiled = traced.lower().compile(compiler_options=quick_options() if tiny else None)
+    return _Program(config, traced, compiled, start, time.perf_counter() - begin)
 
 
 def repeat(run: Callable[[], Any], wait: Callable[[Any], Any]) -> list[float]:
@@ -307,14 +335,6 @@ def _if_told(ask: Callable[[], Any]) -> Any:
 
 def _products(precision: str) -> Precision:
     return "highest" if precision == "float32" else "default"
-
-
-@contextlib.contextmanager
-def _without(parts: Sequence[str]) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for part in parts:
-            stack.enter_context(mock.patch.object(convolution, *PARTS[part]))
-        yield
 
 
 def _driver() -> str:

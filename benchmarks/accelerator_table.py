@@ -39,7 +39,7 @@ class Row:
     """One line of the table; None where something is not known.
 
     Attributes:
-      section: "exactness", "ceiling", "ours" or "peer".
+      section: "exactness", "ceiling", "compiling", "ours" or "peer".
       name: of what was done.
       precision: "float32", "default" or "bfloat16", see the table's legend.
       state: `red` is wrong, `failed` could not be done, `skipped` was not tried.
