@@ -10,7 +10,10 @@ import tempfile
 
 import pytest
 
+from tests.quick import xla_flags
+
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = xla_flags()
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 _cache = pytest.StashKey[str]()

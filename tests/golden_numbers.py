@@ -100,14 +100,15 @@ class Computed:
     gradients: Mapping[str, np.ndarray]
 
 
-def compute(name: str, dtype: type) -> Computed:
+def compute(name: str, dtype: type, *, gradients: bool = True) -> Computed:
     """Estimates, loss and gradients in one compilation, in `dtype` from the weights on."""
     golden = load(name)
     with jax.enable_x64(dtype is np.float64):
         model, variables = from_pytorch(official_weights(name), golden.num_stages)
         variables = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), variables)
-        (loss, stages), gradients = jax.jit(
-            jax.value_and_grad(_loss, argnums=2, has_aux=True),
+        wanted = jax.value_and_grad(_loss, argnums=2, has_aux=True) if gradients else _loss
+        found = jax.jit(
+            wanted,
             static_argnums=(0, 1),
             compiler_options=compiler_options(dtype),
         )(
@@ -117,7 +118,8 @@ def compute(name: str, dtype: type) -> Computed:
             golden.images.astype(dtype),
             golden.target.astype(dtype),
         )
-        official = to_pytorch(model, gradients)
+        (loss, stages), gradient = found if gradients else (found, None)
+        official = to_pytorch(model, gradient) if gradients else {}
         return Computed(np.asarray(stages), float(loss), official)
 
 

@@ -1,21 +1,27 @@
 """Compiling a network's gradient in seconds instead of half a minute.
 
-The compiled code is slower and its last bits differ; what it computes is the same. It is for tests
-that run it once. Where last bits matter, tests compile as users do.
+Every test compiles so unless it says otherwise: the compiled code is slower and its last bits
+differ; what it computes is the same. Where the last bits matter, tests compile `as_users` do.
 """
 
-import functools
+import importlib.metadata
 
-import jax
 import jax.numpy as jnp
 
 _FUSION = "xla_cpu_use_fusion_emitters"
+# XLA refuses options of other versions.
+_FUSION_IS_KNOWN = tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11)
 
 
-def xla_flags() -> str:
-    """The same for a process of its own, in its environment."""
-    emitters = f" --{_FUSION}=false" if _is_known(_FUSION) else ""
-    return f"--xla_backend_optimization_level=0{emitters}"
+def xla_flags(*more: str) -> str:
+    """Flags for the environment of a process: to compile in less time, and others."""
+    emitters = [f"--{_FUSION}=false"] if _FUSION_IS_KNOWN else []
+    return " ".join(["--xla_backend_optimization_level=0", *emitters, *more])
+
+
+def devices(count: int) -> str:
+    """`xla_flags` of a process with several CPU devices."""
+    return xla_flags(f"--xla_force_host_platform_device_count={count}")
 
 
 def compiler_options(dtype: type = jnp.float32) -> dict[str, int | bool]:
@@ -25,15 +31,11 @@ def compiler_options(dtype: type = jnp.float32) -> dict[str, int | bool]:
     optimised.
     """
     level = 1 if dtype == jnp.float64 else 0
-    emitters = {_FUSION: False} if _is_known(_FUSION) else {}
+    emitters = {_FUSION: False} if _FUSION_IS_KNOWN else {}
     return {"xla_backend_optimization_level": level, **emitters}
 
 
-@functools.cache
-def _is_known(option: str) -> bool:
-    """Whether XLA has an option: it refuses those of other versions, and aborts in XLA_FLAGS."""
-    try:
-        jax.jit(lambda x: x).lower(0.0).compile(compiler_options={option: False})
-    except jax.errors.JaxRuntimeError:
-        return False
-    return True
+def as_users() -> dict[str, int | bool]:
+    """Options for `jax.jit` that compile as XLA does by itself."""
+    emitters = {_FUSION: True} if _FUSION_IS_KNOWN else {}
+    return {"xla_backend_optimization_level": 3, **emitters}

@@ -21,7 +21,7 @@ from dgunet_jax.models.unfold import trace, unfold
 from tests.analysis.studies import made
 from tests.choices import make
 from tests.evaluation.folders import PHOTO, save
-from tests.quick import compiler_options, xla_flags
+from tests.quick import compiler_options
 from tests.small import network
 
 STAGES = 4
@@ -81,7 +81,7 @@ def analyzed(folder, model, sensing):
         ["analyze", "--checkpoint", f"{name}.safetensors", *words, "--no-cache", "--output", name]
         for name, words in runs.items()
     ]
-    environment = os.environ | {"XLA_FLAGS": xla_flags(), "PYTHONPATH": os.getcwd()}
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
     words = [sys.executable, "-c", ALL, json.dumps(commands)]
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -23,6 +23,7 @@ from dgunet_jax.images import Picture, luma, read, write
 from dgunet_jax.metrics import psnr, ssim_uniform
 from tests.choices import make
 from tests.evaluation.folders import clean, degraded, errors, pairs, results, save
+from tests.quick import devices
 
 
 def test_checkpoint_gets_the_scores_of_its_images(evaluate, checkpoint, model):
@@ -69,7 +70,7 @@ def test_checkpoint_on_several_devices_gets_the_scores_of_one(evaluate, checkpoi
     arguments = ["--protocol", "rgb", "--data", "data", "--checkpoint", str(checkpoint)]
     assert evaluate(*arguments)[0] == 0
     words = [sys.executable, "-m", "dgunet_jax.cli", "evaluate", *arguments, "--output", "two"]
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment = os.environ | {"XLA_FLAGS": devices(2)}
     environment["PYTHONPATH"] = str(Path(dgunet_jax.__file__).parents[1])
     done = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
     assert "compiling for arrays of 2×" in done.stderr  # one for each device

@@ -9,13 +9,14 @@ import pytest
 from dgunet_jax.convert.pytorch import from_pytorch
 from dgunet_jax.models.network import DGUNet
 from tests import golden_numbers
+from tests.quick import as_users
 
 
 @pytest.mark.parametrize("name", golden_numbers.NAMES)
 def test_estimates_of_all_stages(name: str):
     golden = golden_numbers.load(name)
     model, variables = from_pytorch(golden_numbers.official_weights(name), golden.num_stages)
-    restored = jax.jit(model.apply)(variables, golden.images)
+    restored = jax.jit(model.apply, compiler_options=as_users())(variables, golden.images)
     assert restored.stages.dtype == np.float32
     np.testing.assert_array_equal(restored.image, restored.stages[-1])
     assert_as_close_as_released(restored.stages, golden)
@@ -28,13 +29,13 @@ def test_estimates_block_by_block(name: str):
     model = DGUNet(dataclasses.replace(model.config, blockwise=True))
     # The four recorded blocks as one image of two by two.
     image = golden.images.reshape(2, 2, 32, 32, 1).swapaxes(1, 2).reshape(1, 64, 64, 1)
-    stages = np.asarray(jax.jit(model.apply)(variables, image).stages)
+    stages = np.asarray(jax.jit(model.apply, compiler_options=as_users())(variables, image).stages)
     stages = stages.reshape(7, 2, 32, 2, 32, 1).swapaxes(2, 3).reshape(7, 4, 32, 32, 1)
     assert_as_close_as_released(stages, golden)
 
 
-# Of every network in float64; a few in float32 show that its rounding is no larger than explained.
-@pytest.mark.parametrize("name", [*golden_numbers.SMALL, "derain", "cs_plus"])
+# In float64 they are exact; here, rounding is no larger than explained.
+@pytest.mark.parametrize("name", ["tiny", "derain"])
 def test_loss_and_gradients(name: str):
     golden, computed = golden_numbers.load(name), golden_numbers.compute(name, np.float32)
     assert computed.loss == pytest.approx(golden.loss, rel=1e-5)

@@ -5,10 +5,12 @@ import sys
 
 import pytest
 
+from tests.quick import devices
+
 
 @pytest.fixture(scope="module")
 def found():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    environment = os.environ | {"XLA_FLAGS": devices(4)}
     words = [sys.executable, "-m", "tests.restoration.sharded"]
     done = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)

@@ -1,11 +1,9 @@
-from tests.quick import xla_flags
 from tests.training.chaos import Chaos, after, same, saved, saving
 
 TOY = "tests/training/toy.py"
 
 
-def test_a_run_killed_three_times_ends_as_a_quiet_one(tmp_path, monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", xla_flags())
+def test_a_run_killed_three_times_ends_as_a_quiet_one(tmp_path):
     log: list[str] = []
     chaos = Chaos(TOY, tmp_path, log.append)
     chaos.finish(tmp_path / "quiet")

@@ -16,7 +16,7 @@ import pytest
 import dgunet_jax
 from dgunet_jax import UserError
 from dgunet_jax.training import hosts
-from tests.quick import xla_flags
+from tests.quick import devices as devices_flag
 from tests.small import network
 
 _STEPS = 24
@@ -41,7 +41,7 @@ class Runs:
         environment = os.environ | {
             "JAX_ENABLE_COMPILATION_CACHE": "true",
             "JAX_COMPILATION_CACHE_DIR": str(self.folder / f"cache{processes}_{devices}"),
-            "XLA_FLAGS": f"{xla_flags()} --xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": devices_flag(devices),
         }
         if processes > 1:
             with socket.create_server(("127.0.0.1", 0)) as free:

@@ -16,6 +16,7 @@ from jax.sharding import AxisType, Mesh
 from benchmarks.topology import compile_apart, main
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.training import cost
+from tests.quick import devices
 from tests.training.settings import settings
 
 DRY_RUN = ["dgunet_jax.main", "--config=tests/training/toy.py", "--mode=dry_run"]
@@ -27,6 +28,7 @@ SOME_DEVICES = """
 import dataclasses, json, jax
 from dgunet_jax.training.cost import trace_forward, trace_step
 from tests.quick import compiler_options
+from tests.quick import devices
 from tests.training.settings import settings
 from tests.training.test_topology import SMALL
 
@@ -144,7 +146,7 @@ def test_the_kernels_are_those_of_the_devices_that_are_compiled_for(monkeypatch)
 
 def test_programs_are_compiled_for_the_given_devices_alone():
     words = [sys.executable, "-c", SOME_DEVICES]
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    environment = os.environ | {"XLA_FLAGS": devices(4)}
     done = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
     step, forward, one, count = json.loads(done.stdout)
     assert count == 4
