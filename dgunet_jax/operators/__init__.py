@@ -1,6 +1,60 @@
 """Degradations as pairs of forward and adjoint, and the gradient step they serve."""
 
-from dgunet_jax.operators.base import Operator, gradient_step
-from dgunet_jax.operators.library import Identity, SamplingMatrix
+from dgunet_jax.operators.base import (
+    Constant,
+    Operator,
+    as_pytree,
+    gradient_step,
+    size_multiple,
+    zero_extends,
+)
+from dgunet_jax.operators.function import LinearOperator, conjugate_gradient
+from dgunet_jax.operators.imaging import Bayer, Blur, Downsample, Mask
+from dgunet_jax.operators.library import (
+    BlockSampling,
+    DenseSampling,
+    Identity,
+    SamplingMatrix,
+    Within,
+)
+from dgunet_jax.operators.linear import (
+    Composition,
+    KnownOperator,
+    Scaled,
+    Stack,
+    Sum,
+    WithNorm,
+    with_norm,
+)
+from dgunet_jax.operators.norm import real_adjoint
+from dgunet_jax.operators.transforms import Fourier, Radon
 
-__all__ = ["Identity", "Operator", "SamplingMatrix", "gradient_step"]
+__all__ = [
+    "Bayer",
+    "BlockSampling",
+    "Blur",
+    "Composition",
+    "Constant",
+    "DenseSampling",
+    "Downsample",
+    "Fourier",
+    "Identity",
+    "KnownOperator",
+    "LinearOperator",
+    "Mask",
+    "Operator",
+    "Radon",
+    "SamplingMatrix",
+    "Scaled",
+    "Stack",
+    "Sum",
+    "WithNorm",
+    "Within",
+    "as_pytree",
+    "conjugate_gradient",
+    "gradient_step",
+    "real_adjoint",
+    "size_multiple",
+    "with_norm",
+    "zero_extends",
+]

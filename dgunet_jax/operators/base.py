@@ -1,9 +1,13 @@
 """The gradient step, and operators that hold constants."""
 
+import operator as arithmetic
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
+
+from dgunet_jax.system.errors import UserError
 
 Array = jax.Array
 
@@ -41,6 +45,17 @@ def zero_extends(operator: Operator) -> bool:
     return bool(getattr(operator, "zero_extends", False))
 
 
+def size_multiple(operator: Operator) -> int:
+    """Return what an operator says that the sides of its images must be multiples of; else 1."""
+    return int(getattr(operator, "size_multiple", 1))
+
+
+def method(operator: Any, name: str) -> Any:
+    """Return a method that an operator may have, such as `squared_norm`; else None."""
+    held = operator.operator if isinstance(operator, Constant) else operator
+    return getattr(held, name, None)
+
+
 def gradient_step(
     forward: Callable[[Array], Array],
     adjoint: Callable[[Array], Array],
@@ -55,14 +70,14 @@ def gradient_step(
       adjoint: Φᵀ, measurement to image.
       step_size: ρ, a scalar.
       x: the estimate, any shape `forward` takes.
-      y: the measurement, of the shape `forward` gives.
+      y: the measurement, of the shape `forward` gives; a tree of arrays where that gives one.
 
     Returns:
       v, of the shape of `x`.
 
     Source: equation (5) of Mou, Wang, Zhang, CVPR 2022.
     """
-    return x - step_size * adjoint(forward(x) - y)
+    return x - step_size * adjoint(jax.tree.map(arithmetic.sub, forward(x), y))
 
 
 @jax.tree_util.register_static
@@ -74,6 +89,11 @@ class Constant:
 
     def __init__(self, operator: Operator):
         self._operator = operator
+
+    @property
+    def operator(self) -> Operator:
+        """What is held."""
+        return self._operator
 
     def forward(self, x: Array) -> Array:
         return self._operator.forward(x)
@@ -87,6 +107,24 @@ class Constant:
     @property
     def zero_extends(self) -> bool:
         return zero_extends(self._operator)
+
+    @property
+    def size_multiple(self) -> int:
+        return size_multiple(self._operator)
+
+    def image_shape(self, y: Any) -> tuple[int, ...]:
+        return self._held("image_shape")(y)
+
+    def measurement(self, shape: tuple[int, ...]) -> Any:
+        return jax.eval_shape(self.forward, jax.ShapeDtypeStruct(shape, jnp.float32))
+
+    def squared_norm(self) -> Any:
+        return self._held("squared_norm")()
+
+    def _held(self, name: str) -> Any:
+        if not hasattr(self._operator, name):
+            raise UserError(f"{type(self._operator).__name__} has no method {name}")
+        return getattr(self._operator, name)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Constant) and other._operator is self._operator
