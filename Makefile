@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 WORKDIR ?= runs/quickstart
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 FUZZ_ARGS ?= --count 1000 --seed 0
 CHAOS_ARGS ?= --kills 20 --seed 0
 

@@ -30,5 +30,13 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = config.stash[_cache]
 
 
+# Files that take longest, so that they do not begin when the others are done.
+_FIRST = ("golden_float64", "hosts", "chaos", "faults", "network", "sharding", "loop", "trajectory")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.path.stem.removeprefix("test_").startswith(_FIRST))
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(config.stash[_cache], ignore_errors=True)

@@ -98,7 +98,11 @@ class DataConfig:
             if not isinstance(getattr(self, name), bool):
                 raise UserError(f"{name} is {getattr(self, name)}; it must be True or False")
         _ = self.pattern
-        _ = self.simulated
+        if (simulated := self.simulated) and simulated.known and self.mixup_from_epoch:
+            raise UserError(
+                f"mixup_from_epoch is {self.mixup_from_epoch}; images that are measured by known"
+                " operators are not mixed, so it must be 0"
+            )
         train, validation = (photograph_names(w) or () for w in (self.train, self.validation))
         if both := sorted(set(train) & set(validation)):
             raise UserError(f"{', '.join(both)} stand in both train and validation")

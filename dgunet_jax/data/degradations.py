@@ -3,23 +3,31 @@
 A text says what is drawn, as in ``"gaussian(0..55) | round; camera(0.0001..0.01) | jpeg(70..95)"``:
 chains of steps, of which each sample takes one, all equally likely. Steps are applied from left to
 right. A number stands for itself and ``low..high`` for a draw between the two.
+
+Where chains begin with an operator, as in ``"motion_blur(15, 5..15) | gaussian(0..10)"``, it is
+known: the network is given it with what it measures. Then one chain is drawn for a whole batch, and
+only Gaussian noise may follow. An operator of one's own is ``"module:function(1..3)"``, a function
+of a generator, the image's shape (H, W, C) and the numbers that are drawn; see `measurements`.
 """
 
 import dataclasses
+import importlib
 import io
 import math
 import re
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from dgunet_jax.system.errors import UserError, listed
+from dgunet_jax.data import measurements
+from dgunet_jax.data.measurements import Measured
+from dgunet_jax.system.errors import UserError, listed, one_line
 
-_STEP = re.compile(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*")
+_STEP = re.compile(r"\s*([\w.]+:?\w*)\s*(?:\(([^()]*)\))?\s*")
 
 
 def gaussian_noise(
@@ -131,16 +139,22 @@ def _bytes(image: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A function of a picture, numbers and a generator, with the ranges of its numbers.
+    """A function, with the ranges of its numbers.
 
     Attributes:
-      ranges: of each number: its name, least and greatest value.
+      apply: of a picture, numbers and a generator `rng`; or, of an operator, of a generator, an
+        image's shape and numbers.
+      ranges: of each number: its name, least and greatest value; None of any numbers.
       logarithmic: whether logarithms are drawn uniformly, not numbers.
+      operator: whether it makes an operator.
+      fixed: how many numbers, the first ones, are the same in all draws.
     """
 
-    apply: Callable[..., NDArray[np.float32]]
-    ranges: tuple[tuple[str, float, float], ...] = ()
+    apply: Callable[..., Any]
+    ranges: tuple[tuple[str, float, float], ...] | None = ()
     logarithmic: bool = False
+    operator: bool = False
+    fixed: int = 0
 
 
 KINDS = {
@@ -148,6 +162,22 @@ KINDS = {
     "camera": Kind(camera_noise, (("shot", 1e-6, 1),), logarithmic=True),
     "jpeg": Kind(jpeg, (("quality", 1, 100),)),
     "round": Kind(rounded),
+    "motion_blur": Kind(
+        measurements.motion_blur,
+        (("side", 1, 255), ("length", 0, 255)),
+        operator=True,
+        fixed=1,
+    ),
+    "gaussian_blur": Kind(
+        measurements.gaussian_blur,
+        (("side", 1, 255), ("deviation", 0.01, 100)),
+        operator=True,
+        fixed=1,
+    ),
+    "mask": Kind(measurements.mask, (("kept", 0, 1),), operator=True),
+    "downsample": Kind(measurements.downsample, (("factor", 1, 16),), operator=True, fixed=1),
+    "fourier": Kind(measurements.fourier, (("acceleration", 1, 64),), operator=True),
+    "sampling": Kind(measurements.sampling, (("ratio", 0.001, 1),), operator=True, fixed=1),
 }
 
 
@@ -184,11 +214,55 @@ class Degradation:
         Raises:
           UserError: in one line, what is not a chain of steps, or a number out of its range.
         """
-        return cls(
-            tuple(
-                tuple(_step(step, text) for step in chain.split("|")) for chain in text.split(";")
-            )
+        chains = tuple(
+            tuple(_step(step, text) for step in chain.split("|")) for chain in text.split(";")
         )
+        known = {chain[0].kind.operator for chain in chains}
+        if len(known) > 1:
+            raise UserError(
+                f"degradation is {text!r}; all chains or none must begin with an operator"
+            )
+        for chain in chains:
+            rest = [step.kind for step in chain[1:]]
+            if any(kind.operator for kind in rest):
+                raise UserError(f"degradation is {text!r}; an operator must be the first step")
+            if chain[0].kind.operator and (rest[1:] or rest not in ([], [KINDS["gaussian"]])):
+                raise UserError(
+                    f"degradation is {text!r}; after an operator only one gaussian step may come"
+                )
+        return cls(chains)
+
+    @property
+    def known(self) -> bool:
+        """Whether it is an operator with noise, which the network is given."""
+        return self.chains[0][0].kind.operator
+
+    def measure(
+        self,
+        shape: tuple[int, ...],
+        rng: np.random.Generator,
+        numbers: np.random.Generator | None = None,
+        chain: int = 0,
+    ) -> Measured:
+        """Draw what a clean image is measured by, where the degradation is known.
+
+        Args:
+          shape: of the image, (H, W, C).
+          rng: draws the operator and the seed of the noise.
+          numbers: draws the numbers; None: `rng` does.
+          chain: which chain.
+        """
+        first, *noise = self.chains[chain]
+        values = first.draw(rng if numbers is None else numbers)
+        with measurements.on_the_host():
+            operator = first.kind.apply(rng, shape, *values)
+        sigma = noise[0].draw(rng if numbers is None else numbers)[0] if noise else 0.0
+        seed = rng.integers(2**32, dtype=np.uint32)
+        return {
+            "operator": operator,
+            "sigma": np.asarray(sigma, np.float32),
+            "seed": np.asarray(seed),
+        }
 
     def apply(
         self,
@@ -221,18 +295,29 @@ def _step(text: str, whole: str) -> Step:
             f"degradation is {whole!r}; {text.strip()!r} is not a step like gaussian(0..55)"
         )
     name, given = found[1], [part for part in (found[2] or "").split(",") if part.strip()]
-    if name not in KINDS:
+    kind = _loaded(name, whole) if ":" in name else KINDS.get(name)
+    if kind is None:
         raise UserError(
             f"degradation is {whole!r}; there is no {name!r}, the steps are {listed(sorted(KINDS))}"
         )
-    kind = KINDS[name]
-    if len(given) != len(kind.ranges):
-        names = ", ".join(name for name, *_ in kind.ranges)
+    rules = [("a number", -math.inf, math.inf)] * len(given) if kind.ranges is None else kind.ranges
+    if len(given) != len(rules):
+        names = ", ".join(name for name, *_ in rules)
         raise UserError(f"degradation is {whole!r}; {name} takes {names or 'no numbers'}")
-    return Step(
-        kind,
-        tuple(_range(part, *rule, whole) for part, rule in zip(given, kind.ranges, strict=True)),
-    )
+    numbers = tuple(_range(part, *rule, whole) for part, rule in zip(given, rules, strict=True))
+    for (label, *_), (low, high) in zip(rules[: kind.fixed], numbers, strict=False):
+        if low != high or (low != round(low) and label != "ratio"):
+            raise UserError(f"degradation is {whole!r}; {label} of {name} must be one whole number")
+    return Step(kind, numbers)
+
+
+def _loaded(name: str, whole: str) -> Kind:
+    """Return an operator of one's own."""
+    module, _, function = name.partition(":")
+    try:
+        return Kind(getattr(importlib.import_module(module), function), None, operator=True)
+    except Exception as error:  # of whatever the module does when it is imported
+        raise UserError(f"degradation is {whole!r}; {name}: {one_line(error)}") from error
 
 
 def _range(text: str, name: str, least: float, most: float, whole: str) -> tuple[float, float]:

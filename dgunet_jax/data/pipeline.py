@@ -1,6 +1,7 @@
 """Batches of crops in an order that a seed and a position determine."""
 
 import dataclasses
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -8,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict, TypeVar, overload
 
 import grain
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.data.config import DataConfig
 from dgunet_jax.data.degradations import Degradation
+from dgunet_jax.data.measurements import Measured
 from dgunet_jax.data.sources import Source
 from dgunet_jax.data.transforms import (
     change_saturation,
@@ -25,7 +28,8 @@ from dgunet_jax.data.transforms import (
     mix,
     unit_range,
 )
-from dgunet_jax.system.errors import UserError
+from dgunet_jax.operators import size_multiple
+from dgunet_jax.system.errors import UserError, one_line
 
 _Element = TypeVar("_Element")
 
@@ -38,6 +42,15 @@ class Batch(TypedDict):
 
     input: NDArray[Any]
     target: NDArray[Any]
+
+
+class MeasuredBatch(Measured):
+    """Clean patches `target`, (B, patch, patch, 3), float32 in [0, 1], and what measures them.
+
+    Arrays of the operator, σ and seeds begin with the batch; `measurements.simulate` makes inputs.
+    """
+
+    target: NDArray[np.float32]
 
 
 class Pair(TypedDict):
@@ -55,7 +68,7 @@ def training_batches(
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
-) -> Iterator[Batch]:
+) -> Iterator[Any]:
     """Endless batches of degraded and clean patches.
 
     Every epoch takes `samples_per_picture` patches of each picture, in another order; batches run
@@ -76,7 +89,8 @@ def training_batches(
       process_count: processes that share a batch.
 
     Returns:
-      An iterator of batches of config.batch / process_count patches.
+      An iterator of `Batch` of config.batch / process_count patches, of `MeasuredBatch` where the
+      degradation is known.
 
     Raises:
       UserError: at once for an empty source, or one of another kind than the config says, a batch
@@ -94,14 +108,22 @@ def training_batches(
         raise UserError(
             f"batch is {config.batch}; it must be a multiple of the {process_count} processes"
         )
-    _, patch_seed, mixup_seed = _seeds(config)
-    # Seeded by the position in the whole run.
-    patch = _Patch(source, config, config.simulated)
-    samples = _order(source, config).random_map(patch, seed=patch_seed)
+    _, patch_seed, mixup_seed, chain_seed = _seeds(config)
+    degradation = config.simulated
+    # Seeded by the position in the whole run. All of a batch are measured by operators of a chain.
+    chains = len(degradation.chains) if degradation and degradation.known else 1
+    of_chains = [
+        _order(source, config).random_map(
+            _Patch(source, config, degradation, chain), seed=patch_seed
+        )
+        for chain in range(chains)
+    ]
     own = range(process_index, config.batch, process_count)
 
-    def batch(step: int) -> Batch:
+    def batch(step: int) -> Any:
         first = step * config.batch
+        chain = int(np.random.default_rng([chain_seed, step]).integers(chains))
+        samples = of_chains[chain]
         mixed_from = config.mixup_from_epoch
         if not mixed_from or epoch_of_step(step, len(source), config) < mixed_from:
             return _stacked([_at(samples, first + i) for i in own])
@@ -179,6 +201,38 @@ class HeldOut(Sequence[Pair]):
         )
         return [_centre(pair[name], self._config.validation_crop) for name in ("input", "target")]
 
+    @property
+    def known(self) -> bool:
+        """Whether the degradation is known, so that pictures are to be `measured`."""
+        degradation = self._config.simulated
+        return degradation is not None and degradation.known
+
+    def measured(self, index: int) -> MeasuredBatch:
+        """A picture and what it is measured by, as a batch of one.
+
+        Its sides are the largest multiples of what network and operator need.
+        """
+        degradation = self._config.simulated
+        assert degradation is not None and degradation.known
+        place = range(len(self))[index]
+        (image,) = self._images[place].result()
+        image = _centre(image, self._config.validation_crop)
+        chain = place % len(degradation.chains)
+
+        def draw(shape: tuple[int, ...]) -> Any:
+            rng = np.random.default_rng([self._config.seed, place])
+            return degradation.measure(shape, rng, chain=chain)
+
+        multiple = math.lcm(32, size_multiple(draw((96, 96, 3))["operator"]))
+        height, width = (side // multiple * multiple for side in image.shape[:2])
+        if not height or not width:
+            raise UserError(
+                f"{self._source.name(place)}: is {image.shape[1]}×{image.shape[0]} pixels;"
+                f" a side must have at least {multiple} to be validated on"
+            )
+        target = unit_range(image[:height, :width])
+        return _stacked([{"target": target, **draw(target.shape)}])
+
     def __len__(self) -> int:
         return len(self._images)
 
@@ -209,8 +263,9 @@ class _Patch(grain.transforms.RandomMap):
     source: Source
     config: DataConfig
     degradation: Degradation | None
+    chain: int
 
-    def random_map(self, element: int, rng: np.random.Generator) -> Batch:
+    def random_map(self, element: int, rng: np.random.Generator) -> Any:
         size = self.config.patch
         height, width = self.source.size(element)
         top, left = draw_corner(height, width, size, rng)
@@ -221,6 +276,10 @@ class _Patch(grain.transforms.RandomMap):
         ]
         if not self.config.in_bytes:
             patches = [change_saturation(unit_range(patch), factor) for patch in patches]
+        if self.degradation and self.degradation.known:
+            (target,) = patches
+            measured = self.degradation.measure(target.shape, rng, None, self.chain)
+            return {"target": target, **measured}
         return _pair(patches, self.degradation, rng)
 
 
@@ -240,7 +299,7 @@ def _at(dataset: grain.MapDataset[_Element], position: int) -> _Element:
 
 def _seeds(config: DataConfig) -> list[int]:
     # Seeds of their own instead of grain's, which change with the number of transformations.
-    return np.random.SeedSequence(config.seed).generate_state(3).tolist()
+    return np.random.SeedSequence(config.seed).generate_state(4).tolist()
 
 
 def _pair(
@@ -258,18 +317,26 @@ def _pair(
     return {"input": degraded, "target": target}
 
 
-def _mixed(sample: Batch, partner: Batch, weight: np.float32) -> Batch:
+def _mixed(sample: Any, partner: Any, weight: np.float32) -> Batch:
     return {
         "input": mix(sample["input"], partner["input"], weight),
         "target": mix(sample["target"], partner["target"], weight),
     }
 
 
-def _stacked(samples: list[Batch]) -> Batch:
-    return {
-        "input": np.stack([sample["input"] for sample in samples]),
-        "target": np.stack([sample["target"] for sample in samples]),
-    }
+def _stacked(samples: Sequence[Any]) -> Any:
+    """The samples as a batch.
+
+    Raises:
+      UserError: operators of the samples are not alike.
+    """
+    try:
+        return jax.tree.map(lambda *leaves: np.stack([*map(np.asarray, leaves)]), *samples)
+    except ValueError as error:
+        raise UserError(
+            "the operators of a batch differ in more than their values: arrays must have one shape"
+            f" and choices be the same ({one_line(error)})"
+        ) from error
 
 
 def _centre(image: NDArray[Any], size: int | None) -> NDArray[Any]:

@@ -27,7 +27,7 @@ from dgunet_jax.models.layers import (
     TiedPair,
     masked,
 )
-from dgunet_jax.operators.base import Operator, as_pytree, gradient_step, zero_extends
+from dgunet_jax.operators.base import Operator, as_pytree, gradient_step, method, zero_extends
 from dgunet_jax.operators.library import Identity, SamplingMatrix, Within, from_blocks, to_blocks
 from dgunet_jax.system.errors import UserError, counted, named
 
@@ -106,11 +106,13 @@ class Stage(nn.Module):
         return LearnedPair(forward, self.adjoint_network(slope, mask))
 
     def gradient(self, x: Array, y: Array, shared: Shared) -> Array:
-        """v = x − ρ Φᵀ(Φ(x) − y)."""
+        """v = x − ρ Φᵀ(Φ(x) − y); of a known operator that tells ‖Φ‖², x − ρ/‖Φ‖² Φᵀ(Φ(x) − y)."""
         if self.config.degradation == "none":
             return x
         operator = self.operator(shared)
         step_size = self.step_size.astype(x.dtype)
+        if not self.config.measurements and (norm := method(operator, "squared_norm")):
+            step_size = step_size / norm()
         with kernels(self.config.kernels):
             return gradient_step(
                 operator.forward, lambda r: operator.adjoint(r, at=x), step_size, x, y
@@ -214,7 +216,7 @@ class DGUNet(nn.Module):
         Args:
           images: (N, H, W, C), values in [0, 1], degraded; H and W multiples of 8. For a
             compressive-sensing model the clean images, which it samples itself, H and W multiples
-            of 32.
+            of 32. For a known operator what it measures, of any shape, real or complex.
           sizes: (N, 2), height and width of each image within the array, multiples as well; an
             image fills the top left corner. The result inside is what the image alone would give,
             and zero outside. None: all images fill the array.
@@ -279,6 +281,9 @@ class DGUNet(nn.Module):
     def start(self, images: Array, sizes: Array | None = None) -> tuple[Array, Array, Masks]:
         """x₀, the measurement y, and which pixels belong to the pictures."""
         config = self.config
+        shape_of = None if config.measurements else method(self.known_operator, "image_shape")
+        if shape_of and sizes is None:
+            return self._start_from(images, shape_of(images))
         images = jnp.asarray(images)
         check_images(config, images.shape, images.dtype)
         check_sizes(config, images.shape, sizes)
@@ -296,6 +301,27 @@ class DGUNet(nn.Module):
                 f" {y.shape}; set last_adds to 'estimate'"
             )
         return x, y, masks
+
+    def _start_from(self, y: Any, shape: tuple[int, ...]) -> tuple[Array, Any, Masks]:
+        """As `start`, from the measurement of images of a shape."""
+        check_images(self.config, shape, np.dtype(np.float32))
+        dtype = self._image_dtype(jnp.float32)
+
+        def cast(leaf: Array) -> Array:
+            is_complex = jnp.issubdtype(leaf.dtype, jnp.complexfloating)
+            return leaf.astype(jnp.result_type(dtype, jnp.complex64) if is_complex else dtype)
+
+        y = jax.tree.map(lambda leaf: cast(jnp.asarray(leaf)), y)
+        operator: Any = self.known_operator
+        x = operator.start(y).astype(dtype)
+        like = jax.tree.leaves(y)
+        same = len(like) == 1 and like[0].shape == x.shape and like[0].dtype == x.dtype
+        if self.config.last_adds == "input" and not same:
+            raise UserError(
+                f"last_adds is 'input', but the operator makes images {x.shape} of measurements"
+                f" {[leaf.shape for leaf in like]}; set last_adds to 'estimate'"
+            )
+        return x, y, None
 
     def shared(self, masks: Masks) -> Shared:
         """What all stages use."""
@@ -328,13 +354,19 @@ def _xavier_normal(key, shape, dtype=jnp.float32):
     return scale * jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
 
 
+def without_operator(config: DGUNetConfig) -> DGUNetConfig:
+    """Return a configuration of the same weights that needs no operator."""
+    if config.degradation == "known" and not config.measurements:
+        return dataclasses.replace(config, degradation="identity")
+    return config
+
+
 def abstract_params(config: DGUNetConfig) -> dict[str, Any]:
     """The parameter tree of a network as shapes and dtypes, without computing anything.
 
     A known operator has no weights: the tree is the same with any.
     """
-    if config.degradation == "known" and not config.measurements:
-        config = dataclasses.replace(config, degradation="identity")
+    config = without_operator(config)
     images = jax.ShapeDtypeStruct(
         (1, config.multiple, config.multiple, config.channels), jnp.float32
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.layers import Memory
@@ -168,7 +169,7 @@ def trace(unfolded: Unfolded, inputs: Array) -> Trace:
 
 def trace_stage(stage: UnfoldedStage, x: Array, memory: Memory | None, y: Array) -> StageTrace:
     """Runs a stage on the estimate and memory of the one before it and keeps what it computes."""
-    residual = stage.operator.forward(x) - y
+    residual = jax.tree.map(jnp.subtract, stage.operator.forward(x), y)
     v = stage.gradient(x, y)
     x, memory = stage.proximal(v, memory, y)
     return StageTrace(residual=residual, v=v, x=x, memory=memory)

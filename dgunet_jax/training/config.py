@@ -174,6 +174,14 @@ class TrainConfig:
             raise UserError(
                 f"patch is {self.data.patch}; it must be a multiple of {self.model.multiple}"
             )
+        known = self.model.degradation == "known" and not self.model.measurements
+        simulated = self.data.simulated
+        if known != (simulated is not None and simulated.known):
+            raise UserError(
+                f"model.degradation is {self.model.degradation!r} and data.degradation is"
+                f" {self.data.degradation!r}; a network of a known degradation needs one that"
+                " begins with an operator, and others must not have such"
+            )
         if self.model.channels != 3:
             raise UserError(f"channels is {self.model.channels}; training pictures have 3")
 

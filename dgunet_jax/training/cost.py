@@ -15,7 +15,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from jax.sharding import NamedSharding
 
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.models.network import DGUNet, abstract_params
+from dgunet_jax.models.network import DGUNet, abstract_params, without_operator
 from dgunet_jax.system.errors import UserError, one_line
 from dgunet_jax.training.config import TrainConfig
 from dgunet_jax.training.preparing import check_batch
@@ -162,7 +162,10 @@ def trace_step(config: TrainConfig, devices: Sequence[Any] | None = None) -> Tra
 
     state = jax.eval_shape(first, abstract_params(config.model))
     images = _images(config.data.batch, config.data.patch, config.model, config.data.in_bytes)
-    batch = {"input": images, "target": images}
+    batch: dict[str, Any] = {"input": images, "target": images}
+    if (degradation := config.data.simulated) and degradation.known:
+        one = degradation.measure(images.shape[1:], np.random.default_rng(0))
+        batch = {"target": images, **_many(one, config.data.batch)}
     program = step.trace(_placed(state, replicated(mesh)), _placed(batch, divided(mesh)))
     return Traced(
         program=program,
@@ -186,6 +189,7 @@ def trace_forward(
     """
     mesh = make_mesh(devices)
     device = mesh.devices.flat[0]
+    config = without_operator(config)
     model, params = DGUNet(config.on(device.platform)), abstract_params(config)
 
     def restore(params: Any, images: jax.Array) -> jax.Array:
@@ -201,6 +205,11 @@ def trace_forward(
         parameters=_count(params),
         gflop=count(program.jaxpr.jaxpr) / 1e9,
     )
+
+
+def _many(tree: Any, count: int) -> Any:
+    """Return the shapes of a batch of such trees of arrays."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), tree)
 
 
 def _images(

@@ -224,7 +224,7 @@ class _Run:
     def _draw(self) -> None:
         if self._recorder is not None:
             weights = hosts.local(self._state.weights)
-            shown = validation.strip(self._prepared.model, weights, self._prepared.held_out[0])
+            shown = validation.strip(self._prepared.model, weights, self._prepared.held_out)
             self._recorder.draw(self._step, "stages", shown)
 
     def _save(self) -> None:
@@ -246,8 +246,8 @@ class _Run:
         model, weights = self._prepared.model, hosts.local(self._state.weights)
         final = self._workdir / "model.safetensors"
         checkpoints.save(final, model, {"params": jax.tree.map(np.asarray, weights)})
-        shown = self._prepared.held_out[:_SHOWN]
-        return [final, *validation.show(model, weights, shown, self._workdir)]
+        held_out = self._prepared.held_out
+        return [final, *validation.show(model, weights, held_out, self._workdir, _SHOWN)]
 
 
 def _move_aside(workdir: Path) -> None:

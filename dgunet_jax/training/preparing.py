@@ -114,7 +114,7 @@ class Prepared:
         )
         return first(jax.device_put(self.given, everywhere))
 
-    def batches(self, step: int) -> Iterator[dict[str, jax.Array]]:
+    def batches(self, step: int) -> Iterator[Any]:
         """The batches from a step on, divided among the devices."""
         sharding = divided(self.mesh)
         batches = training_batches(
@@ -125,10 +125,9 @@ class Prepared:
             process_count=jax.process_count(),
         )
         for batch in batches:
-            yield {
-                name: jax.make_array_from_process_local_data(sharding, part)
-                for name, part in batch.items()
-            }
+            yield jax.tree.map(
+                lambda part: jax.make_array_from_process_local_data(sharding, part), batch
+            )
 
 
 def check_batch(config: TrainConfig, devices: int) -> None:

@@ -9,17 +9,18 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from dgunet_jax.data.measurements import simulate
 from dgunet_jax.data.transforms import unit_range
 from dgunet_jax.metrics import psnr_jax
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.models.network import DGUNet
+from dgunet_jax.models.network import DGUNet, without_operator
 from dgunet_jax.models.unfold import stage_params
 from dgunet_jax.training import losses
 from dgunet_jax.training.config import OptimizerConfig
 from dgunet_jax.training.losses import LossStages
 
 Array = jax.Array
-Batch = dict[str, Array]
+Batch = dict[str, Any]
 
 AXIS = "data"
 COLLAPSED_DB = 3.0  # a run is dead whose result is so much worse than its input, for long,
@@ -124,11 +125,11 @@ def init_state(
     model: DGUNet, optimizer: optax.GradientTransformation, mesh: Mesh, config: OptimizerConfig
 ) -> TrainState:
     """The state before the first step, on every device."""
-    network = model.config
+    network = without_operator(model.config)
 
     def init(key):
         images = jnp.zeros((1, network.multiple, network.multiple, network.channels))
-        return state_of(model.init(key, images)["params"], optimizer, config)
+        return state_of(DGUNet(network).init(key, images)["params"], optimizer, config)
 
     return jax.jit(init, out_shardings=replicated(mesh))(jax.random.key(config.seed))
 
@@ -170,17 +171,17 @@ def make_train_step(
     model = model.clone(config=model.config.on(mesh.devices.flat[0].platform))
 
     def gradient_of(params, batch):
-        batch = jax.tree.map(unit_range, batch)
+        network, inputs, first, target = inputs_of(model, batch)
 
         def total(params):
-            restored: Any = model.apply({"params": params}, batch["input"])
-            stage_losses = losses.stage_losses(config.loss, restored.stages, batch["target"])
+            restored: Any = network.apply({"params": params}, inputs)
+            stage_losses = losses.stage_losses(config.loss, restored.stages, target)
             loss = losses.total(stage_losses, config.loss_stages)
             return loss, (stage_losses, restored.stages)
 
         gradient, (stage_losses, stages) = jax.grad(total, has_aux=True)(params)
-        psnr = jax.vmap(_psnr, (0, None))(stages, batch["target"])
-        input_psnr = _psnr(batch["input"], batch["target"])
+        psnr = jax.vmap(_psnr, (0, None))(stages, target)
+        input_psnr = _psnr(first, target)
         # That of an input which is its target is infinite, and there is nothing to gain.
         gains = psnr[-1] - input_psnr
         known = jnp.isfinite(gains)
@@ -276,6 +277,21 @@ def make_train_step(
 
     options: Any = {"xla_gpu_deterministic_ops": True} if config.deterministic else None
     return jax.jit(step, donate_argnums=0, compiler_options=options)
+
+
+def inputs_of(model: DGUNet, batch: Any) -> tuple[DGUNet, Any, Array, Array]:
+    """Return the network of a batch, its inputs, the images it begins with, and the targets.
+
+    Where the degradation is known, the batch has the operator, and the inputs are what it measures
+    of the targets (`measurements.simulate`).
+    """
+    target = unit_range(batch["target"])
+    if "operator" not in batch:
+        images = unit_range(batch["input"])
+        return model, images, images, target
+    operator = batch["operator"]
+    y = simulate(operator, target, batch["sigma"], batch["seed"])
+    return model.clone(operator=operator), y, operator.start(y), target
 
 
 def _psnr(images: Array, targets: Array) -> Array:

@@ -1,6 +1,7 @@
 """PSNR on held-out pictures, and the pictures that show it."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,17 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 from numpy.typing import NDArray
 
-from dgunet_jax.data.pipeline import HeldOut, Pair
+from dgunet_jax.data.pipeline import HeldOut
 from dgunet_jax.images import side_by_side
 from dgunet_jax.metrics import psnr
+from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.restoration.pipeline import ahead
 from dgunet_jax.restoration.restorer import Restorer
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import replacing
 from dgunet_jax.training import hosts
+from dgunet_jax.training.step import inputs_of
 
 _GAP = 4  # white pixels between pictures side by side
 
@@ -52,7 +55,8 @@ def validate(model: DGUNet, params: Mapping[str, Any], held_out: HeldOut) -> Sco
     own = range(jax.process_index(), len(held_out), jax.process_count())
     with hosts.all_or_none():
         if own:
-            for i, found in _scores(model, params, held_out, own):
+            score = _measured_scores if held_out.known else _scores
+            for i, found in score(model, params, held_out, own):
                 scores[i] = found
     noisy, *stages = hosts.gathered(scores).sum(axis=0).mean(axis=0).tolist()
     return Scores(noisy=noisy, stages=tuple(stages))
@@ -76,43 +80,87 @@ def _scores(
     yield from restorer.scores(pairs(), schedule)
 
 
-def strip(model: DGUNet, params: Mapping[str, Any], pair: Pair) -> NDArray[np.float32]:
-    """A held-out input, every estimate and the target side by side."""
-    estimates = _estimates(Restorer(model, {"params": params}), pair)
-    return side_by_side([pair["input"], *estimates, pair["target"]], _GAP)
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A held-out picture: what the network began with, every estimate (K, H, W, C), the target."""
+
+    start: NDArray[np.float32]
+    estimates: NDArray[np.float32]
+    target: NDArray[np.float32]
+
+
+def strip(model: DGUNet, params: Mapping[str, Any], held_out: HeldOut) -> NDArray[np.float32]:
+    """The first held-out input, every estimate and the target side by side."""
+    (shown,) = _shown(model, params, held_out, 1)
+    return side_by_side([shown.start, *shown.estimates, shown.target], _GAP)
 
 
 def show(
-    model: DGUNet, params: Mapping[str, Any], pairs: Sequence[Pair], folder: Path
+    model: DGUNet, params: Mapping[str, Any], held_out: HeldOut, folder: Path, count: int
 ) -> list[Path]:
-    """Writes `comparison.png` (input, restored, target) and `stages.png` (every estimate)."""
-    restorer = Restorer(model, {"params": params})
-    restored = [_estimates(restorer, pair).clip(0, 1) for pair in pairs]
+    """Write `comparison.png` (input, restored, target) and `stages.png` (every estimate).
+
+    Args:
+      count: how many of the pictures are compared, the first ones.
+    """
+    pictures = list(_shown(model, params, held_out, count))
     comparison = [
         [
-            (f"input {_decibel(pair['input'].clip(0, 1), pair)}", pair["input"].clip(0, 1)),
-            (f"restored {_decibel(estimates[-1], pair)}", estimates[-1]),
-            ("target", pair["target"]),
+            (f"input {_decibel(shown.start, shown)}", shown.start),
+            (f"restored {_decibel(shown.estimates[-1], shown)}", shown.estimates[-1]),
+            ("target", shown.target),
         ]
-        for pair, estimates in zip(pairs, restored, strict=True)
+        for shown in pictures
     ]
-    stages = [("y", pairs[0]["input"].clip(0, 1))]
-    stages += [(f"x{k} {_decibel(x, pairs[0])}", x) for k, x in enumerate(restored[0], 1)]
+    stages = [("input", pictures[0].start)]
+    stages += [
+        (f"x{k} {_decibel(x, pictures[0])}", x) for k, x in enumerate(pictures[0].estimates, 1)
+    ]
     written = [folder / "comparison.png", folder / "stages.png"]
     _draw(comparison, written[0])
     _draw([stages], written[1])
     return written
 
 
-def _estimates(restorer: Restorer, pair: Pair) -> NDArray[np.float32]:
-    """Every stage's estimate, (K, H, W, C); noise of any strength is meant, and not warned of."""
-    schedule = restorer.schedule([pair["input"].shape[:2]])
-    ((_, estimates),) = restorer.each([(None, pair["input"])], schedule, stages=True)
-    return estimates
+def _shown(
+    model: DGUNet, params: Mapping[str, Any], held_out: HeldOut, count: int
+) -> Iterator[Shown]:
+    """Yield the first pictures, clamped to [0, 1]; noise of any strength is meant."""
+    indices = range(len(held_out))[:count]
+    if held_out.known:
+        for index in indices:
+            batch = held_out.measured(index)
+            start, stages = _restored(model.config, params, batch)
+            images = (np.asarray(start)[0], np.asarray(stages)[:, 0], batch["target"][0])
+            yield Shown(*(image.clip(0, 1) for image in images))
+        return
+    restorer = Restorer(model, {"params": params})
+    for pair in held_out[: len(indices)]:
+        schedule = restorer.schedule([pair["input"].shape[:2]])
+        ((_, estimates),) = restorer.each([(None, pair["input"])], schedule, stages=True)
+        yield Shown(pair["input"].clip(0, 1), estimates.clip(0, 1), pair["target"])
 
 
-def _decibel(image: np.ndarray, pair: Pair) -> str:
-    return f"{psnr(image, pair['target']):.2f} dB"
+@functools.partial(jax.jit, static_argnums=0)
+def _restored(config: DGUNetConfig, params: Any, batch: Any) -> tuple[jax.Array, jax.Array]:
+    """Return what the network of a known degradation begins with, and all estimates."""
+    model, y, start, _ = inputs_of(DGUNet(config), batch)
+    restored: Any = model.apply({"params": params}, y)
+    return start, restored.stages
+
+
+def _measured_scores(
+    model: DGUNet, params: Mapping[str, Any], held_out: HeldOut, own: Sequence[int]
+) -> Iterator[tuple[int, list[float]]]:
+    for index in own:
+        batch = held_out.measured(index)
+        start, stages = _restored(model.config, params, batch)
+        images = [np.asarray(start)[0], *np.asarray(stages)[:, 0]]
+        yield index, [psnr(image.clip(0, 1), batch["target"][0]) for image in images]
+
+
+def _decibel(image: np.ndarray, shown: Shown) -> str:
+    return f"{psnr(image, shown.target):.2f} dB"
 
 
 def _draw(rows: list[list[tuple[str, np.ndarray]]], path: Path) -> None:

@@ -35,9 +35,8 @@ def test_estimates_block_by_block(name: str):
 
 
 # In float64 they are exact; here, rounding is no larger than explained.
-@pytest.mark.parametrize("name", ["tiny", "derain"])
-def test_loss_and_gradients(name: str):
-    golden, computed = golden_numbers.load(name), golden_numbers.compute(name, np.float32)
+def test_loss_and_gradients():
+    golden, computed = golden_numbers.load("tiny"), golden_numbers.compute("tiny", np.float32)
     assert computed.loss == pytest.approx(golden.loss, rel=1e-5)
     assert_as_close_as_released(computed.stages, golden)
     error, key = golden_numbers.worst_gradient(golden, computed.gradients, 0.02, 0.02 * 5e-4)

@@ -145,7 +145,7 @@ def test_a_checkpoint_that_needs_a_lost_process_is_not_called_unwritable(monkeyp
         raise UserError("checkpoints: cannot be written: permission denied")
 
 
-@pytest.mark.parametrize("how", [{"processes": 2}, {"devices": 1}, {"devices": 8}])
+@pytest.mark.parametrize("how", [{"processes": 2}, {"devices": 8}])
 def test_what_was_left_goes_on_on_other_devices(runs, killed, alone, how):
     name = f"resumed{how}"
     shutil.copytree(runs.folder / "killed", runs.folder / name)

@@ -81,7 +81,9 @@ def test_laplacian_is_linear():
 
 def test_charbonnier_of_equal_images_is_epsilon():
     x = pair(37, 31, 3)[0].astype(np.float32)
-    assert float(losses.charbonnier(x, x)) == pytest.approx(EPSILON, rel=1e-4)  # many values are summed
+    assert float(losses.charbonnier(x, x)) == pytest.approx(
+        EPSILON, rel=1e-4
+    )  # many values are summed
     assert not np.any(jax.grad(losses.charbonnier)(x, x))
 
 

@@ -13,7 +13,7 @@ from dgunet_jax.training.config import OptimizerConfig
 from dgunet_jax.training.schedule import resolve
 from dgunet_jax.training.step import make_mesh, make_optimizer, make_train_step, state_of
 from tests.golden_numbers import FOLDER, load, nhwc, official_weights
-from tests.quick import as_users, compiler_options
+from tests.quick import compiler_options
 
 
 def test_float64():
@@ -64,8 +64,7 @@ def train(dtype: type, inputs: np.ndarray, targets: np.ndarray) -> tuple[list[fl
     optimizer, rate = make_optimizer(config), resolve(config, 1, 1).rate
     step = make_train_step(model, optimizer, rate, config, make_mesh())
     state, losses = jax.jit(lambda params: state_of(params, optimizer, config))(params), []
-    # In float32 compiled as users do, with all optimisations.
-    options = compiler_options(dtype) if dtype is np.float64 else as_users()
+    options = compiler_options(dtype)
     batches = [{"input": x, "target": y} for x, y in zip(inputs, targets, strict=True)]
     compiled = step.lower(state, batches[0]).compile(compiler_options=options)
     for batch in batches:
