@@ -6,7 +6,7 @@ differ; what it computes is the same. Where the last bits matter, tests compile 
 
 import importlib.metadata
 
-import jax.numpy as jnp
+import numpy as np
 
 _FUSION = "xla_cpu_use_fusion_emitters"
 # XLA refuses options of other versions.
@@ -24,13 +24,13 @@ def devices(count: int) -> str:
     return xla_flags(f"--xla_force_host_platform_device_count={count}")
 
 
-def compiler_options(dtype: type = jnp.float32) -> dict[str, int | bool]:
+def compiler_options(dtype: type = np.float32) -> dict[str, int | bool]:
     """Options for `jax.jit` of XLA's CPU backend.
 
     It calls a library for float32 convolutions, but writes loops for float64 ones, which must be
     optimised.
     """
-    level = 1 if dtype == jnp.float64 else 0
+    level = 1 if np.dtype(dtype) == np.float64 else 0
     emitters = {_FUSION: False} if _FUSION_IS_KNOWN else {}
     return {"xla_backend_optimization_level": level, **emitters}
 

@@ -1,10 +1,13 @@
 """What training and validation see."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-from dgunet_jax.data.degradations import Degradation
 from dgunet_jax.data.pairs import Pattern
 from dgunet_jax.system.errors import UserError
+
+if TYPE_CHECKING:
+    from dgunet_jax.data.degradations import Degradation
 
 PHOTOGRAPHS_PREFIX = "photographs:"
 RECORDS_PREFIX = "tfds:"
@@ -113,9 +116,13 @@ class DataConfig:
         return self.degradation is None and not self.saturation and not self.mixup_from_epoch
 
     @property
-    def simulated(self) -> Degradation | None:
+    def simulated(self) -> "Degradation | None":
         """The degradation of clean pictures; None of pairs."""
-        return None if self.degradation is None else Degradation.parse(self.degradation)
+        if self.degradation is None:
+            return None
+        from dgunet_jax.data.degradations import Degradation  # which imports JAX
+
+        return Degradation.parse(self.degradation)
 
     @property
     def pattern(self) -> Pattern | None:

@@ -74,7 +74,7 @@ def half(rng: Rng, *shape: int) -> np.ndarray:
 
 
 def _weighted_rows(weights: Any, x: Any) -> Any:
-    return jnp.fft.fft(x, axis=1) * weights[:, None, None]
+    return jnp.fft.fft(x, axis=1) * weights[None, :, None, None]
 
 
 def _function(rng: Rng) -> KnownOperator:

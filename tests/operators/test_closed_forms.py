@@ -185,7 +185,7 @@ def test_radon_of_a_disk_is_its_chord():
     lines = forward(operator, disk[None, ..., None])[0, ..., 0]
     t = np.arange(51) - 25
     chords = 2 * np.sqrt(np.maximum(radius**2 - t**2, 0))
-    error = np.linalg.norm(lines - chords, axis=1) / np.linalg.norm(chords)
+    error = np.linalg.norm(lines - chords[None], axis=1) / np.linalg.norm(chords)
     assert np.all(error < 0.03), error
     np.testing.assert_allclose(lines[:, np.abs(t) < 15], [chords[np.abs(t) < 15]] * 7, rtol=0.03)
 

@@ -93,7 +93,7 @@ def test_wrong_images_are_refused(name):
         operator.forward(x)
 
 
-WEIGHTS = jnp.asarray(np.random.default_rng(1).random((4, 5, 1)), jnp.float32)
+WEIGHTS = jnp.asarray(np.random.default_rng(1).random((1, 4, 5, 1)), jnp.float32)
 
 
 FUNCTIONS = {
@@ -149,7 +149,7 @@ def test_function_under_tracing_is_neither_tried_nor_measured():
         return LinearOperator(Partial(scale, weights), (4, 5, 1), norm=4.0).start(x)
 
     x = jnp.ones((3, 4, 5, 1))
-    np.testing.assert_allclose(run(WEIGHTS, x), [WEIGHTS / 4] * 3, rtol=1e-6)
+    np.testing.assert_allclose(run(WEIGHTS, x), np.tile(WEIGHTS / 4, (3, 1, 1, 1)), rtol=1e-6)
     assert all(shape[0] == 3 for shape in tried if shape)
     outside = LinearOperator(Partial(scale, WEIGHTS), (4, 5, 1))
     largest = float(WEIGHTS.max()) ** 2
