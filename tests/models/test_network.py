@@ -13,6 +13,7 @@ from dgunet_jax.models.network import DGUNet, flatten
 from dgunet_jax.models.unfold import unfold
 from tests import golden_numbers
 from tests.choices import CHOICES, estimates, images, make, run
+from tests.small import network
 from tests.quick import compiler_options
 
 
@@ -28,9 +29,26 @@ def loss_and_gradient(model: DGUNet, variables: Any, x: Any):
     return stages, flatten(gradient["params"])
 
 
-@pytest.mark.parametrize("name", CHOICES)
-def test_every_choice_runs_and_trains(name: str):
+# Every choice, those together that do not touch each other.
+TOGETHER = (
+    *(("dgunet",), ("plus",), ("sensing",), ("sensing_plus", "sensing_blocks"), ("known",)),
+    *(("tied", "no_memory"), ("identity", "additive_memory"), ("no_degradation", "finest_memory")),
+    *(("concat", "gated", "coarsest_memory"), ("last_subspace", "one_slope", "no_memory_scale")),
+    *(("last_adds_estimate", "grey"), ("two_stages",)),
+)
+
+
+def test_no_choice_is_left_out():
+    assert {name for names in TOGETHER for name in names} == set(CHOICES)
+
+
+@pytest.mark.parametrize("names", TOGETHER, ids="+".join)
+def test_every_choice_runs_and_trains(names: tuple[str, ...]):
+    (*_, name) = names
     model, variables = make(name)
+    if len(names) > 1:
+        changes = {field: value for each in names for field, value in CHOICES[each].items()}
+        model, variables = network(**changes)
     x = images(2, 64, 32, model.config.channels)
     stages, gradients = loss_and_gradient(model, variables, x)
     assert stages.shape == (model.config.num_stages, *x.shape)
@@ -38,7 +56,7 @@ def test_every_choice_runs_and_trains(name: str):
     assert np.all(np.isfinite(stages))
     # So few channels may all be behind a closed rectifier; where Φ(x) = x, the first residual is 0.
     idle = {k for k in gradients if "squeeze" in k or "excite" in k}
-    idle |= {"first.step_size"} if name == "identity" else set()
+    idle |= {"first.step_size"} if "identity" in names else set()
     for weight, gradient in gradients.items():
         assert np.all(np.isfinite(gradient)), weight
         assert np.any(gradient) or weight in idle, f"{weight} has no effect"
