@@ -27,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     config.stash[_cache] = tempfile.mkdtemp(prefix="compiled-")
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "true"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
     os.environ["JAX_COMPILATION_CACHE_DIR"] = config.stash[_cache]
 
 
