@@ -13,8 +13,8 @@ from dgunet_jax.models.network import DGUNet, flatten
 from dgunet_jax.models.unfold import unfold
 from tests import golden_numbers
 from tests.choices import CHOICES, estimates, images, make, run
-from tests.small import network
 from tests.quick import compiler_options
+from tests.small import network
 
 
 def loss_and_gradient(model: DGUNet, variables: Any, x: Any):
