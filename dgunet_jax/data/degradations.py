@@ -241,22 +241,20 @@ class Degradation:
         self,
         shape: tuple[int, ...],
         rng: np.random.Generator,
-        numbers: np.random.Generator | None = None,
         chain: int = 0,
     ) -> Measured:
         """Draw what a clean image is measured by, where the degradation is known.
 
         Args:
           shape: of the image, (H, W, C).
-          rng: draws the operator and the seed of the noise.
-          numbers: draws the numbers; None: `rng` does.
+          rng: draws the numbers, the operator and the seed of the noise.
           chain: which chain.
         """
         first, *noise = self.chains[chain]
-        values = first.draw(rng if numbers is None else numbers)
+        values = first.draw(rng)
         with measurements.on_the_host():
             operator = first.kind.apply(rng, shape, *values)
-        sigma = noise[0].draw(rng if numbers is None else numbers)[0] if noise else 0.0
+        sigma = noise[0].draw(rng)[0] if noise else 0.0
         seed = rng.integers(2**32, dtype=np.uint32)
         return {
             "operator": operator,

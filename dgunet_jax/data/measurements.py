@@ -1,15 +1,15 @@
 """Known degradations, drawn for every image: an operator, and the noise of what it measures."""
 
+import functools
 import math
 from typing import Any, TypedDict
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.operators.imaging import Blur, Downsample, Mask
-from dgunet_jax.operators.library import BlockSampling
+from dgunet_jax.operators.library import BLOCK, BlockSampling
 from dgunet_jax.operators.transforms import Fourier
 
 Shape = tuple[int, ...]
@@ -112,14 +112,14 @@ def fourier(rng: np.random.Generator, shape: Shape, acceleration: float) -> Four
 
 def sampling(rng: np.random.Generator, shape: Shape, ratio: float) -> BlockSampling:
     """Return block compressive sensing of 32×32 pixels, by the same orthonormal rows for all."""
-    return BlockSampling.draw(ratio, 32, np.random.default_rng(0))
+    return BlockSampling(_orthonormal_rows(ratio))
+
+
+@functools.cache
+def _orthonormal_rows(ratio: float) -> NDArray[np.float32]:
+    return np.asarray(BlockSampling.draw(ratio, BLOCK, np.random.default_rng(0)).matrix)
 
 
 def on_the_host() -> Any:
     """Return a context in which operators are made of arrays that take no device's memory."""
     return jax.default_device(jax.local_devices(backend="cpu")[0])
-
-
-def batched(operator: Any) -> Any:
-    """Return an operator of one image as that of a batch of one."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], operator)

@@ -112,10 +112,9 @@ def training_batches(
     degradation = config.simulated
     # Seeded by the position in the whole run. All of a batch are measured by operators of a chain.
     chains = len(degradation.chains) if degradation and degradation.known else 1
+    order = _order(source, config)
     of_chains = [
-        _order(source, config).random_map(
-            _Patch(source, config, degradation, chain), seed=patch_seed
-        )
+        order.random_map(_Patch(source, config, degradation, chain), seed=patch_seed)
         for chain in range(chains)
     ]
     own = range(process_index, config.batch, process_count)
@@ -173,6 +172,7 @@ class HeldOut(Sequence[Pair]):
     def __init__(self, source: Source, config: DataConfig):
         _check_source(source, config)
         self._source, self._config = source, config
+        self._degradation = config.simulated
         indices = range(len(source))[: config.validation_limit]
         self._pool = ThreadPoolExecutor(os.cpu_count())
         self._images = [self._pool.submit(self._decoded, index) for index in indices]
@@ -190,7 +190,7 @@ class HeldOut(Sequence[Pair]):
     def arrays(self, index: int) -> list[NDArray[Any]]:
         """Input and target as they are kept, in 8 bits, or degraded as float32."""
         images = self._images[index].result()
-        if (degradation := self._config.simulated) is None:
+        if (degradation := self._degradation) is None:
             return images
         seed = self._config.seed
         pair = _pair(
@@ -204,15 +204,14 @@ class HeldOut(Sequence[Pair]):
     @property
     def known(self) -> bool:
         """Whether the degradation is known, so that pictures are to be `measured`."""
-        degradation = self._config.simulated
-        return degradation is not None and degradation.known
+        return self._degradation is not None and self._degradation.known
 
     def measured(self, index: int) -> MeasuredBatch:
         """A picture and what it is measured by, as a batch of one.
 
         Its sides are the largest multiples of what network and operator need.
         """
-        degradation = self._config.simulated
+        degradation = self._degradation
         assert degradation is not None and degradation.known
         place = range(len(self))[index]
         (image,) = self._images[place].result()
@@ -221,7 +220,7 @@ class HeldOut(Sequence[Pair]):
 
         def draw(shape: tuple[int, ...]) -> Any:
             rng = np.random.default_rng([self._config.seed, place])
-            return degradation.measure(shape, rng, chain=chain)
+            return degradation.measure(shape, rng, chain)
 
         multiple = math.lcm(32, size_multiple(draw((96, 96, 3))["operator"]))
         height, width = (side // multiple * multiple for side in image.shape[:2])
@@ -278,7 +277,7 @@ class _Patch(grain.transforms.RandomMap):
             patches = [change_saturation(unit_range(patch), factor) for patch in patches]
         if self.degradation and self.degradation.known:
             (target,) = patches
-            measured = self.degradation.measure(target.shape, rng, None, self.chain)
+            measured = self.degradation.measure(target.shape, rng, self.chain)
             return {"target": target, **measured}
         return _pair(patches, self.degradation, rng)
 

@@ -45,12 +45,14 @@ class Shared:
       attention_slope: PReLU slope of the channel attention of stages that do not own one.
       operator: the known degradation; None if it is learned.
       masks: which pixels belong to the pictures, at four scales; None if all do.
+      squared_norm: ‖Φ‖² of a known operator that tells it; else None.
     """
 
     operator_slope: Any
     attention_slope: Array
     operator: Any
     masks: Masks
+    squared_norm: Any = None
 
 
 class Stage(nn.Module):
@@ -111,8 +113,8 @@ class Stage(nn.Module):
             return x
         operator = self.operator(shared)
         step_size = self.step_size.astype(x.dtype)
-        if not self.config.measurements and (norm := method(operator, "squared_norm")):
-            step_size = step_size / norm()
+        if shared.squared_norm is not None:
+            step_size = step_size / shared.squared_norm
         with kernels(self.config.kernels):
             return gradient_step(
                 operator.forward, lambda r: operator.adjoint(r, at=x), step_size, x, y
@@ -326,11 +328,14 @@ class DGUNet(nn.Module):
     def shared(self, masks: Masks) -> Shared:
         """What all stages use."""
         learned = self.config.degradation in ("learned", "tied")
+        # Once for all stages: the norm of a matrix costs as much as a stage.
+        norm = None if self.config.measurements else method(self.known_operator, "squared_norm")
         return Shared(
             operator_slope=self.operator_slope if learned else None,
             attention_slope=self.attention_slope,
             operator=self.known_operator,
             masks=masks,
+            squared_norm=None if norm is None else norm(),
         )
 
     @property

@@ -90,7 +90,7 @@ def _try(f: Partial, shape: tuple[int, ...], dtype: Any) -> None:
     try:
         shapes = jax.eval_shape(f, like)
         leaves = jax.tree.leaves(shapes)
-    except Exception as error:  # f is somebody else's
+    except Exception as error:  # f is the caller's own code
         raise UserError(f"f fails on images {shape}: {one_line(error)[:300]}") from error
     if not leaves or any(
         each.ndim < 1 or len(each) != shape[0] or not jnp.issubdtype(each.dtype, jnp.inexact)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from dgunet_jax.operators.arrays import concrete, leaf, tracing
-from dgunet_jax.operators.base import method
 from dgunet_jax.operators.linear import KnownOperator, measured
 from dgunet_jax.system.errors import UserError
 
@@ -65,10 +64,6 @@ class Within:
 
     def start(self, y: Array) -> Array:
         return self._inside(self.operator.start(y))
-
-    def squared_norm(self) -> Any:
-        told = method(self.operator, "squared_norm")
-        return 1.0 if told is None else told()
 
     def _inside(self, x: Array) -> Array:
         return jnp.where(self.mask, x, 0)

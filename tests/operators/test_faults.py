@@ -120,7 +120,7 @@ def test_functions_that_are_no_linear_operators(name):
 
 
 def test_transpose_that_is_not_the_adjoint(monkeypatch):
-    # JAX's own are right; one that is not takes the place of a fault of somebody's primitive.
+    # A wrong transpose stands for a faulty rule of a user's own primitive; JAX's rules are right.
     right = jax.linear_transpose
 
     def wrong(f, *like):
