@@ -32,6 +32,7 @@ PRECISIONS = ("bfloat16", "default", "float32")
 STEPS = ("deblur step 8×256²", "derain step 16×128²")
 FORWARDS = ("derain forward 8×256²", "deblur forward 8×256²", "deblur forward 1×720×1280")
 _PARTIAL = 0.3  # of the time that a part of exactness may take
+_Check = tuple[str, dict[str, Any], str, str]  # function, arguments, and what its row is called
 _STARTING = 120.0  # seconds that a process may take to say what there is
 
 
@@ -194,7 +195,7 @@ def _more_exactness() -> Iterator[Job]:
         yield _checks([("golden", {"name": n}, f"golden {n}", "float32") for n in names], False)
 
 
-def _checks(checks: "list[_Check]", tiny: bool) -> Job:
+def _checks(checks: list[_Check], tiny: bool) -> Job:
     return Job(
         "benchmarks.accelerator_exactness:together",
         {"checks": [check[:2] for check in checks], "tiny": tiny},
@@ -202,9 +203,6 @@ def _checks(checks: "list[_Check]", tiny: bool) -> Job:
         30 if tiny else 90,
         most=1.0 if tiny else _PARTIAL,
     )
-
-
-_Check = tuple[str, dict[str, Any], str, str]  # function, arguments, and what its row is called
 
 
 def _choices(precision: str) -> Iterator[Job]:

@@ -128,17 +128,21 @@ def _shown(
     """Yield the first pictures, clamped to [0, 1]; noise of any strength is meant."""
     indices = range(len(held_out))[:count]
     if held_out.known:
-        for index in indices:
-            batch = held_out.measured(index)
-            start, stages = _restored(model.config, params, batch)
-            images = (np.asarray(start)[0], np.asarray(stages)[:, 0], batch["target"][0])
-            yield Shown(*(image.clip(0, 1) for image in images))
+        yield from (_measured(model, params, held_out, index) for index in indices)
         return
     restorer = Restorer(model, {"params": params})
     for pair in held_out[: len(indices)]:
         schedule = restorer.schedule([pair["input"].shape[:2]])
         ((_, estimates),) = restorer.each([(None, pair["input"])], schedule, stages=True)
         yield Shown(pair["input"].clip(0, 1), estimates.clip(0, 1), pair["target"])
+
+
+def _measured(model: DGUNet, params: Mapping[str, Any], held_out: HeldOut, index: int) -> Shown:
+    """A picture of a known degradation, restored, clamped to [0, 1]."""
+    batch = held_out.measured(index)
+    start, stages = _restored(model.config, params, batch)
+    images = (np.asarray(start)[0], np.asarray(stages)[:, 0], batch["target"][0])
+    return Shown(*(image.clip(0, 1) for image in images))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -153,10 +157,8 @@ def _measured_scores(
     model: DGUNet, params: Mapping[str, Any], held_out: HeldOut, own: Sequence[int]
 ) -> Iterator[tuple[int, list[float]]]:
     for index in own:
-        batch = held_out.measured(index)
-        start, stages = _restored(model.config, params, batch)
-        images = [np.asarray(start)[0], *np.asarray(stages)[:, 0]]
-        yield index, [psnr(image.clip(0, 1), batch["target"][0]) for image in images]
+        shown = _measured(model, params, held_out, index)
+        yield index, [psnr(image, shown.target) for image in (shown.start, *shown.estimates)]
 
 
 def _decibel(image: np.ndarray, shown: Shown) -> str:

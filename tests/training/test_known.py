@@ -1,8 +1,6 @@
 """Training with known degradations: simulated, restored, scored and gone on with."""
 
 import dataclasses
-import os
-import signal
 
 import jax
 import jax.numpy as jnp
@@ -40,21 +38,12 @@ def changed(start, degradation=BLUR):
     return settings(model=MODEL, data=data, init_from=start)
 
 
-def test_a_run_is_scored_shown_and_gone_on_with_bit_for_bit(start, tmp_path, monkeypatch):
+def test_a_run_is_scored_shown_and_gone_on_with_bit_for_bit(start, tmp_path, stopped):
     unbroken = loop.train(changed(start), tmp_path / "whole")
     assert unbroken.scores is not None and np.isfinite(unbroken.scores.stages).all()
     assert 10 < unbroken.scores.noisy < 40
     assert (tmp_path / "whole/comparison.png").exists()
-    original = loop.Progress.show
-
-    def show(self, step, metrics, throughput):
-        original(self, step, metrics, throughput)
-        if step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(loop.Progress, "show", show)
-    loop.train(changed(start), tmp_path / "stopped")
-    monkeypatch.undo()
+    stopped(changed(start), tmp_path / "stopped")
     resumed = loop.train(changed(start), tmp_path / "stopped")
     assert resumed.scores == unbroken.scores
     files = (tmp_path / name / "model.safetensors" for name in ("whole", "stopped"))

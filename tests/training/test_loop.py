@@ -73,20 +73,11 @@ def test_a_run_leaves_its_scalars_and_what_it_was_made_with(finished):
         assert part in content
 
 
-def test_a_stopped_run_goes_on_as_if_nothing_had_happened(finished, start, tmp_path, monkeypatch):
-    original = loop.Progress.show
-
-    def show(self, step, metrics, throughput):
-        original(self, step, metrics, throughput)
-        if step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(loop.Progress, "show", show)
-    ended = loop.train(settings(init_from=start), tmp_path)
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(finished, start, tmp_path, stopped):
+    ended = stopped(settings(init_from=start), tmp_path)
     assert (ended.signal, ended.scores) == (signal.SIGTERM, None)
     assert 3 <= ended.step <= 4
     assert not (tmp_path / "model.safetensors").exists()
-    monkeypatch.undo()
     ended = loop.train(settings(init_from=start), tmp_path)
     workdir, unbroken = finished
     assert ended.scores == unbroken.scores
