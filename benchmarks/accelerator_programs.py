@@ -21,7 +21,8 @@ from benchmarks.accelerator_table import median
 from benchmarks.timing import clock
 from benchmarks.weights import random_params
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
-from dgunet_jax.models.network import DGUNet, abstract_params
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.models.parameters import abstract_params
 from dgunet_jax.system import compilation, provenance
 from dgunet_jax.system.compilation import Precision
 from dgunet_jax.training import cost

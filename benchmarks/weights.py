@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.models.network import abstract_params
+from dgunet_jax.models.parameters import abstract_params
 
 
 def random_params(config: DGUNetConfig) -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
 Every image is blurred by a kernel of its own, with a circular border, which the network is given:
 its gradient step is x − ρ/‖Φ‖² Φᵀ(Φx − y). Made for BSDS500's 400 training and test pictures
-(481×321). `configs/known_blur.py:inpainting` sees half of the pixels, `:super_resolution` bicubic
-halves of both sides, `:mri` one in four columns of the 2-D spectrum, all with σ 2. Not trained to
-the end yet. 583,725 parameters.
+(481×321), which share none with CBSD68. 583,725 parameters. `inpainting.py`, `super_resolution.py`
+and `mri.py` differ in the degradation alone, and `any_operator.py` is for all of them.
 
 Command: python -m dgunet_jax.main --config configs/known_blur.py --workdir runs/known_blur \
     --config.data.train=BSDS500 --config.data.validation=CBSD68
@@ -16,15 +15,8 @@ from dgunet_jax import DGUNetConfig
 from dgunet_jax.data.config import DataConfig
 from dgunet_jax.training.config import OptimizerConfig, ReportConfig, TrainConfig, to_config_dict
 
-DEGRADATIONS = {
-    "blur": "motion_blur(17, 5..15) | gaussian(2)",
-    "inpainting": "mask(0.5) | gaussian(2)",
-    "super_resolution": "downsample(2) | gaussian(2)",
-    "mri": "fourier(4) | gaussian(2)",
-}
 
-
-def get_config(task: str = "blur") -> ConfigDict:
+def recipe(degradation: str) -> ConfigDict:
     return to_config_dict(
         TrainConfig(
             model=DGUNetConfig(
@@ -38,7 +30,7 @@ def get_config(task: str = "blur") -> ConfigDict:
             data=DataConfig(
                 train="BSDS500",
                 validation="CBSD68",
-                degradation=DEGRADATIONS[task],
+                degradation=degradation,
                 patch=64,
                 batch=8,
                 samples_per_picture=16,
@@ -60,3 +52,7 @@ def get_config(task: str = "blur") -> ConfigDict:
             ),
         )
     )
+
+
+def get_config() -> ConfigDict:
+    return recipe("motion_blur(17, 5..15) | gaussian(2)")

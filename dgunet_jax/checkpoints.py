@@ -25,7 +25,8 @@ import numpy as np
 
 from dgunet_jax.convert import safetensors_file
 from dgunet_jax.models.config import DGUNetConfig, config_from_json, config_to_json, told_otherwise
-from dgunet_jax.models.network import DGUNet, flatten, mismatches, shapes_of, unflatten, wrong
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.models.parameters import flatten, mismatches, shapes_of, unflatten, wrong
 from dgunet_jax.system import terminal
 from dgunet_jax.system.errors import UserError, listed, named, reason
 from dgunet_jax.system.runs import best_of_run

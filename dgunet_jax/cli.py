@@ -13,6 +13,7 @@ from dgunet_jax.options import (
     Parser,
     add_analysis,
     add_evaluation,
+    add_operator,
     add_pairs,
     add_reading,
     add_restoring,
@@ -116,13 +117,15 @@ def _add_restore(commands: Any) -> None:
     )
     restore.set_defaults(run=_restore, sense=False)
     add_restoring(restore)
+    add_operator(restore)
     sense = commands.add_parser(
         "sense",
         help="sample pictures and reconstruct them (compressive sensing)",
         description="Takes the luma of each picture, samples its 32×32 blocks with the checkpoint's"
-        " matrix, and writes what the network reconstructs from the measurements, in grey.",
+        " matrix, and writes what the network reconstructs from the measurements, in grey. Of a"
+        " .npy, .npz or .mat file, (H/32, W/32, M), the measurements are taken as they are.",
     )
-    sense.set_defaults(run=_restore, sense=True)
+    sense.set_defaults(run=_restore, sense=True, operator=None, sigma=None)
     add_restoring(sense)
 
 

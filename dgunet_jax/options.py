@@ -1,6 +1,7 @@
 """The options of `dgunet`; nothing heavy is imported for them."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -104,14 +105,35 @@ def add_no_cache(arguments: Arguments) -> None:
     )
 
 
+DEFAULT_SIGMA = 2.0  # of photographs; on the [0, 255] scale
+
+
+def add_operator(restore: argparse.ArgumentParser) -> None:
+    """What has measured the pictures: --operator and --sigma."""
+    restore.add_argument(
+        "--operator",
+        metavar="KIND:VALUE",
+        help="what measured the pictures: blur:KERNEL (a picture or array file), mask:MASK (0 where"
+        " pixels are missing), downsample:FACTOR, bayer:RGGB, fourier:MASK, sampling:MATRIX, or"
+        " MODULE:FUNCTION, which returns the operator of a measurement; {} stands for the name of"
+        " each picture. Without --checkpoint a small bundled network restores them",
+    )
+    restore.add_argument(
+        "--sigma",
+        metavar="S",
+        type=float,
+        help=f"noise of what was measured, from 0 to 255 (default: {DEFAULT_SIGMA:g})",
+    )
+
+
 def add_restoring(restore: argparse.ArgumentParser) -> None:
-    add_checkpoint(restore, required=True)
+    add_checkpoint(restore)
     restore.add_argument(
         "inputs",
         metavar="INPUT",
         nargs="+",
         type=lambda text: str(path(text)),
-        help="pictures, folders and quoted patterns (**/*.png)",
+        help="pictures, folders and quoted patterns (**/*.png); or measurements (.npy, .npz, .mat)",
     )
     restore.add_argument("--output", metavar="DIR", type=path, required=True)
     add_reading(restore)
@@ -144,7 +166,8 @@ def add_restoring(restore: argparse.ArgumentParser) -> None:
 def add_evaluation(parser: argparse.ArgumentParser) -> None:
     """Adds them to a parser; nothing heavy is imported for that."""
     what = parser.add_mutually_exclusive_group(required=True)
-    names = ", ".join((*DATASETS, *SUITES))
+    # One for all levels of noise and ratios.
+    names = ", ".join(dict.fromkeys(re.sub(r"_\d+", "_N", each) for each in (*DATASETS, *SUITES)))
     what.add_argument("--dataset", metavar="NAME", help=f"one of {names} (see docs/datasets.md)")
     what.add_argument(
         "--protocol", choices=GENERIC, help="for pairs of your own, in input/ and target/ of DIR"

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.models.network import DGUNet, abstract_params
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.models.parameters import abstract_params
 
 CONFIG = DGUNetConfig(width=8, growth=4, last_growth=4, num_stages=3)
 

@@ -14,7 +14,7 @@ from dgunet_jax.convert.pytorch import to_pytorch
 from dgunet_jax.convert.safetensors_file import write_safetensors
 from dgunet_jax.convert.torch_file import write_torch
 from dgunet_jax.models.config import config_to_json
-from dgunet_jax.models.network import flatten
+from dgunet_jax.models.parameters import flatten
 from tests import small
 from tests.choices import images, make
 from tests.small import equal, network

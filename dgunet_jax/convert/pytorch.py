@@ -14,8 +14,8 @@ from dgunet_jax.convert import state_dict, table
 from dgunet_jax.convert.table import check_official
 from dgunet_jax.convert.torch_pickle import kind
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig, told_otherwise
-from dgunet_jax.models.network import (
-    DGUNet,
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.models.parameters import (
     abstract_params,
     flatten,
     mismatches,

@@ -1,16 +1,19 @@
 """What training and validation see."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from dgunet_jax.data.pairs import Pattern
-from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.errors import UserError, either
 
 if TYPE_CHECKING:
     from dgunet_jax.data.degradations import Degradation
 
 PHOTOGRAPHS_PREFIX = "photographs:"
 RECORDS_PREFIX = "tfds:"
+
+Color = Literal["rgb", "luma", "studio_luma"]
+Symmetries = Literal["dihedral", "flip_transpose"]
 
 _LEAST = {
     "patch": 1,
@@ -41,9 +44,14 @@ class DataConfig:
         `matching.Pattern`); None: as `matching.match_folders` finds out.
       degradation: what makes the inputs of clean pictures, as in "gaussian(25)" or
         "gaussian(0..55) | jpeg(60..95)" (see `degradations`). None: the folders hold pairs.
+      color: "rgb"; "luma", full-range Y = 0.299 R + 0.587 G + 0.114 B; or "studio_luma", BT.601's
+        from 16 to 235, as the published compressive-sensing models were trained, not rounded.
+        Validation takes full-range luma for both.
       patch: side of the square training patches, pixels.
       batch: patches of a step, over all processes.
       samples_per_picture: patches an epoch takes of each picture.
+      symmetries: how patches are flipped and rotated: "dihedral" in all eight ways, or
+        "flip_transpose" in the four that the published compressive-sensing models were trained in.
       saturation: whether the saturation of patches is changed in one of three draws, as the
         published deblurring models were trained.
       mixup_from_epoch: the epoch, counted from 1, from which on the images of a batch are mixed
@@ -68,9 +76,11 @@ class DataConfig:
     train: str
     validation: str
     degradation: str | None = None
+    color: Color = "rgb"
     patch: int = 256
     batch: int = 16
     samples_per_picture: int = 1
+    symmetries: Symmetries = "dihedral"
     saturation: bool = False
     mixup_from_epoch: int = 0
     validation_crop: int | None = None
@@ -100,6 +110,17 @@ class DataConfig:
         for name in ("saturation", "check"):
             if not isinstance(getattr(self, name), bool):
                 raise UserError(f"{name} is {getattr(self, name)}; it must be True or False")
+        for name, kind in (("color", Color), ("symmetries", Symmetries)):
+            if getattr(self, name) not in get_args(kind):
+                choices = either(map(repr, get_args(kind)))
+                raise UserError(f"{name} is {getattr(self, name)!r}; it must be {choices}")
+        if self.color != "rgb" and self.saturation:
+            raise UserError("saturation is True; luma has none")
+        if self.color != "rgb" and (simulated := self.simulated) and simulated.of_colours:
+            raise UserError(
+                f"degradation is {self.degradation!r}, which degrades colours; color is"
+                f" {self.color!r}"
+            )
         _ = self.pattern
         if (simulated := self.simulated) and simulated.known and self.mixup_from_epoch:
             raise UserError(
@@ -113,7 +134,13 @@ class DataConfig:
     @property
     def in_bytes(self) -> bool:
         """Whether patches are parts of 8-bit pictures as they are, and need no floats."""
-        return self.degradation is None and not self.saturation and not self.mixup_from_epoch
+        changed = self.saturation or self.mixup_from_epoch or self.color != "rgb"
+        return self.degradation is None and not changed
+
+    @property
+    def channels(self) -> int:
+        """Of the patches."""
+        return 3 if self.color == "rgb" else 1
 
     @property
     def simulated(self) -> "Degradation | None":

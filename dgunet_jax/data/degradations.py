@@ -11,7 +11,6 @@ of a generator, the image's shape (H, W, C) and the numbers that are drawn; see 
 """
 
 import dataclasses
-import importlib
 import io
 import math
 import re
@@ -25,7 +24,8 @@ from scipy import ndimage
 
 from dgunet_jax.data import measurements
 from dgunet_jax.data.measurements import Measured
-from dgunet_jax.system.errors import UserError, listed, one_line
+from dgunet_jax.system.errors import UserError, listed
+from dgunet_jax.system.files import imported
 
 _STEP = re.compile(r"\s*([\w.]+:?\w*)\s*(?:\(([^()]*)\))?\s*")
 
@@ -133,6 +133,11 @@ def rounded(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
     return _bytes(image).astype(np.float32) / np.float32(255)
 
 
+def left_clean(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return a picture as it is: for networks that sample it themselves."""
+    return image
+
+
 def _bytes(image: NDArray[np.floating]) -> NDArray[np.uint8]:
     return (image * 255).round().clip(0, 255).astype(np.uint8)
 
@@ -148,6 +153,7 @@ class Kind:
       logarithmic: whether logarithms are drawn uniformly, not numbers.
       operator: whether it makes an operator.
       fixed: how many numbers, the first ones, are the same in all draws.
+      of_colours: whether it needs three channels.
     """
 
     apply: Callable[..., Any]
@@ -155,12 +161,14 @@ class Kind:
     logarithmic: bool = False
     operator: bool = False
     fixed: int = 0
+    of_colours: bool = False
 
 
 KINDS = {
+    "clean": Kind(left_clean),
     "gaussian": Kind(gaussian_noise, (("sigma", 0, math.inf),)),
-    "camera": Kind(camera_noise, (("shot", 1e-6, 1),), logarithmic=True),
-    "jpeg": Kind(jpeg, (("quality", 1, 100),)),
+    "camera": Kind(camera_noise, (("shot", 1e-6, 1),), logarithmic=True, of_colours=True),
+    "jpeg": Kind(jpeg, (("quality", 1, 100),), of_colours=True),
     "round": Kind(rounded),
     "motion_blur": Kind(
         measurements.motion_blur,
@@ -237,6 +245,16 @@ class Degradation:
         """Whether it is an operator with noise, which the network is given."""
         return self.chains[0][0].kind.operator
 
+    @property
+    def clean(self) -> bool:
+        """Whether it leaves pictures as they are."""
+        return all([step.kind for step in chain] == [KINDS["clean"]] for chain in self.chains)
+
+    @property
+    def of_colours(self) -> bool:
+        """Whether a step needs three channels."""
+        return any(step.kind.of_colours for chain in self.chains for step in chain)
+
     def measure(
         self,
         shape: tuple[int, ...],
@@ -311,11 +329,10 @@ def _step(text: str, whole: str) -> Step:
 
 def _loaded(name: str, whole: str) -> Kind:
     """Return an operator of one's own."""
-    module, _, function = name.partition(":")
     try:
-        return Kind(getattr(importlib.import_module(module), function), None, operator=True)
-    except Exception as error:  # of whatever the module does when it is imported
-        raise UserError(f"degradation is {whole!r}; {name}: {one_line(error)}") from error
+        return Kind(imported(name), None, operator=True)
+    except UserError as error:
+        raise UserError(f"degradation is {whole!r}; {error}") from error
 
 
 def _range(text: str, name: str, least: float, most: float, whole: str) -> tuple[float, float]:

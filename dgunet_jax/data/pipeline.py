@@ -23,11 +23,14 @@ from dgunet_jax.data.transforms import (
     dihedral,
     draw_corner,
     draw_dihedral,
+    draw_flip_transpose,
     draw_mixup,
     draw_saturation,
     mix,
+    to_luma,
     unit_range,
 )
+from dgunet_jax.images import luma
 from dgunet_jax.operators import size_multiple
 from dgunet_jax.system.errors import UserError, one_line
 
@@ -35,7 +38,7 @@ _Element = TypeVar("_Element")
 
 
 class Batch(TypedDict):
-    """Degraded patches `input` and clean ones `target`, (B, patch, patch, 3).
+    """Degraded patches `input` and clean ones `target`, (B, patch, patch, 3), or 1 of luma.
 
     uint8 where `DataConfig.in_bytes`, else float32 in [0, 1].
     """
@@ -190,15 +193,9 @@ class HeldOut(Sequence[Pair]):
     def arrays(self, index: int) -> list[NDArray[Any]]:
         """Input and target as they are kept, in 8 bits, or degraded as float32."""
         images = self._images[index].result()
-        if (degradation := self._degradation) is None:
+        if self._degradation is None:
             return images
-        seed = self._config.seed
-        pair = _pair(
-            [unit_range(image) for image in images],
-            degradation,
-            np.random.default_rng(seed),
-            np.random.default_rng([seed, range(len(self))[index]]),
-        )
+        pair = self._degraded([unit_range(image) for image in images], range(len(self))[index])
         return [_centre(pair[name], self._config.validation_crop) for name in ("input", "target")]
 
     @property
@@ -206,13 +203,14 @@ class HeldOut(Sequence[Pair]):
         """Whether the degradation is known, so that pictures are to be `measured`."""
         return self._degradation is not None and self._degradation.known
 
-    def measured(self, index: int) -> MeasuredBatch:
-        """A picture and what it is measured by, as a batch of one.
+    def measured(self, index: int) -> Any:
+        """A picture and what it is measured by, or what samples it, as a batch of one.
 
-        Its sides are the largest multiples of what network and operator need.
+        Its sides are the largest multiples of what network and operator need. Of a degradation that
+        is not known it is a `Batch`, else a `MeasuredBatch`.
         """
         degradation = self._degradation
-        assert degradation is not None and degradation.known
+        assert degradation is not None
         place = range(len(self))[index]
         (image,) = self._images[place].result()
         image = _centre(image, self._config.validation_crop)
@@ -222,7 +220,8 @@ class HeldOut(Sequence[Pair]):
             rng = np.random.default_rng([self._config.seed, place])
             return degradation.measure(shape, rng, chain)
 
-        multiple = math.lcm(32, size_multiple(draw((96, 96, 3))["operator"]))
+        known = degradation.known
+        multiple = math.lcm(32, size_multiple(draw((96, 96, 3))["operator"])) if known else 32
         height, width = (side // multiple * multiple for side in image.shape[:2])
         if not height or not width:
             raise UserError(
@@ -230,6 +229,8 @@ class HeldOut(Sequence[Pair]):
                 f" a side must have at least {multiple} to be validated on"
             )
         target = unit_range(image[:height, :width])
+        if not known:
+            return _stacked([self._degraded([target], place)])
         return _stacked([{"target": target, **draw(target.shape)}])
 
     def __len__(self) -> int:
@@ -246,8 +247,15 @@ class HeldOut(Sequence[Pair]):
         name = self._source.name(range(len(self))[index])
         return {"input": degraded, "target": target, "name": name}
 
+    def _degraded(self, images: list[NDArray[Any]], place: int) -> Batch:
+        seed = self._config.seed
+        noise, numbers = np.random.default_rng(seed), np.random.default_rng([seed, place])
+        return _pair(images, self._degradation, noise, numbers)
+
     def _decoded(self, index: int) -> list[NDArray[np.uint8]]:
         images = self._source.read(index)
+        if self._config.channels == 1:
+            images = tuple(luma(image) for image in images)
         if (
             self._config.degradation is not None
         ):  # a crop's noise is part of that of the whole picture
@@ -268,13 +276,16 @@ class _Patch(grain.transforms.RandomMap):
         size = self.config.patch
         height, width = self.source.size(element)
         top, left = draw_corner(height, width, size, rng)
-        symmetry = draw_dihedral(rng)
+        flip_transpose = self.config.symmetries == "flip_transpose"
+        symmetry = draw_flip_transpose(rng) if flip_transpose else draw_dihedral(rng)
         factor = draw_saturation(rng) if self.config.saturation else 1.0
         patches: list[NDArray[Any]] = [
             dihedral(cut(image, top, left, size), symmetry) for image in self.source.read(element)
         ]
         if not self.config.in_bytes:
             patches = [change_saturation(unit_range(patch), factor) for patch in patches]
+        if self.config.color != "rgb":
+            patches = [to_luma(patch, self.config.color == "studio_luma") for patch in patches]
         if self.degradation and self.degradation.known:
             (target,) = patches
             measured = self.degradation.measure(target.shape, rng, self.chain)

@@ -54,6 +54,13 @@ def draw_dihedral(rng: np.random.Generator) -> int:
     return int(rng.integers(DIHEDRAL + 1)) % DIHEDRAL
 
 
+def draw_flip_transpose(rng: np.random.Generator) -> int:
+    """Draws an index for `dihedral`: whether rows are turned over, and whether they then change
+    places with columns, each with probability ½, as the published compressive-sensing models were
+    trained with."""
+    return ((0, 5), (6, 3))[rng.integers(2)][rng.integers(2)]
+
+
 def unit_range(image: Any) -> Any:
     """Turn 8-bit values into float32 ones in [0, 1]; an array of floating point stays as it is.
 
@@ -138,6 +145,21 @@ def change_saturation(image: NDArray[np.float32], factor: float) -> NDArray[np.f
     red, green, blue = (image[..., i : i + 1] for i in range(3))
     luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
     return (np.float32(factor) * image + np.float32(1 - factor) * luma).clip(0, 1)
+
+
+_FULL = np.array([0.299, 0.587, 0.114], np.float32)
+_STUDIO = np.array([65.481, 128.553, 24.966], np.float32)
+
+
+def to_luma(image: NDArray[np.float32], studio: bool) -> NDArray[np.float32]:
+    """Return the luma of an image, not rounded: (..., 3) to (..., 1), in [0, 1].
+
+    Y = 0.299 R + 0.587 G + 0.114 B or, with `studio`, (16 + 65.481 R + 128.553 G + 24.966 B) / 255.
+
+    Source: ITU-R BT.601.
+    """
+    weights, black = (_STUDIO, np.float32(16)) if studio else (_FULL * 255, np.float32(0))
+    return ((image @ weights + black) / np.float32(255))[..., None]
 
 
 _CONCENTRATION = 0.6  # both parameters of the Beta distribution, as published for denoising

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from typing import Literal, get_args, get_type_hints
 
 import jax.numpy as jnp
@@ -31,6 +32,8 @@ class DGUNetConfig:
         Φ(x) = x; `none`: no gradient step, v = x.
       measurements: rows of the learned sampling matrix for a block of 32×32 = 1024 pixels; 0: no
         matrix.
+      ratio: of compressive sensing, in percent: sets `measurements` to ⌈10.24 · ratio⌉, and is
+        None then; None: `measurements` stays.
       memory: how features of the previous stage enter the encoder: `adaptive` (scale and shift),
         `additive`, `none`.
       memory_scales: the scales where they do, 0 the finest.
@@ -44,6 +47,10 @@ class DGUNetConfig:
       own_attention_slopes: middle stages have a PReLU slope of their own in their channel
         attention; otherwise one slope serves all stages.
       blockwise: the network runs on every 32×32 block alone.
+      noise_input: the noise's standard deviation enters the features of every stage as a constant
+        channel beside the image; the network is then called with `noise`.
+      start_steps: steps of conjugate gradients that make x₀ of a known operator's measurement; 0:
+        x₀ is what the operator's `start` makes.
       dtype: computation: "float32", "bfloat16" or "float64"; None takes the widest of parameters
         and images. Images, instance statistics and the subspace projection are never below float32.
       unroll: middle stages written out per iteration of the scan, 1 (rolled) to K − 2; True means
@@ -65,6 +72,7 @@ class DGUNetConfig:
     share_middle: bool = True
     degradation: Literal["learned", "known", "tied", "identity", "none"] = "learned"
     measurements: int = 0
+    ratio: float | None = None
     memory: Literal["adaptive", "additive", "none"] = "adaptive"
     memory_scales: tuple[int, ...] = (0, 1, 2)
     merge: Literal["subspace", "concat"] = "subspace"
@@ -73,6 +81,8 @@ class DGUNetConfig:
     last_adds: Literal["input", "estimate"] = "input"
     own_attention_slopes: bool = True
     blockwise: bool = False
+    noise_input: bool = False
+    start_steps: int = 0
     dtype: str | None = None
     unroll: int | bool = 1
     remat: bool = False
@@ -80,11 +90,18 @@ class DGUNetConfig:
 
     def __post_init__(self):
         for name, hint in get_type_hints(type(self)).items():
-            choices = [c for c in get_args(hint) if isinstance(c, str)]
+            choices = [choice for choice in get_args(hint) if isinstance(choice, str)]
             if choices and getattr(self, name) not in choices:
                 raise UserError(
                     f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}"
                 )
+        if self.ratio is not None:
+            if not 0 < self.ratio <= 100:
+                raise UserError(
+                    f"ratio is {self.ratio}; it must be above 0 and at most 100 percent"
+                )
+            object.__setattr__(self, "measurements", math.ceil(BLOCK**2 / 100 * self.ratio))
+            object.__setattr__(self, "ratio", None)
         if self.dtype is not None:
             object.__setattr__(self, "dtype", _dtype_name(self.dtype))
         scales = self.memory_scales
@@ -118,6 +135,12 @@ class DGUNetConfig:
             raise UserError(
                 "blockwise is true without measurements; only sampled blocks stand alone"
             )
+        if self.start_steps and (self.degradation != "known" or self.measurements):
+            raise UserError(
+                f"start_steps is {self.start_steps}; only a known operator's measurement has such"
+            )
+        if self.noise_input and self.measurements:
+            raise UserError("noise_input is true; a learned sampling matrix has no noise")
         if self.measurements and self.channels != 1:
             raise UserError(
                 f"channels is {self.channels}; a sampling matrix measures images of 1 channel"
@@ -143,7 +166,8 @@ class DGUNetConfig:
         return self.num_stages - 2
 
 
-_EXECUTION = ("unroll", "remat", "kernels")  # fields that files do not hold
+_EXECUTION = ("unroll", "remat", "kernels")
+_NOT_KEPT = (*_EXECUTION, "ratio")  # fields that files do not hold
 _LEAST = {
     "channels": 1,
     "width": 4,
@@ -151,6 +175,7 @@ _LEAST = {
     "last_growth": 0,
     "num_stages": 2,
     "measurements": 0,
+    "start_steps": 0,
     "unroll": 1,
 }
 
@@ -159,6 +184,7 @@ _LEAST = {
 _MOST = {
     **dict.fromkeys(("channels", "width", "growth", "last_growth", "measurements"), 2**16),
     "num_stages": 100,
+    "start_steps": 1000,
 }
 
 
@@ -211,8 +237,7 @@ VARIANTS: dict[str, DGUNetConfig] = {
 }
 """The released models by name. The compressive-sensing ones sample 25 % and see the whole image;
 other ratios and block by block are
-`dataclasses.replace(VARIANTS["cs"], measurements=ceil(10.24 · percent),
-blockwise=True)`."""
+`dataclasses.replace(VARIANTS["cs"], ratio=percent, blockwise=True)`."""
 
 
 def variant(name: str) -> DGUNetConfig:
@@ -229,7 +254,7 @@ def variant(name: str) -> DGUNetConfig:
 def config_to_json(config: DGUNetConfig) -> str:
     """Return what a network is as JSON, without how it is executed."""
     values = dataclasses.asdict(config)
-    return json.dumps({name: value for name, value in values.items() if name not in _EXECUTION})
+    return json.dumps({name: value for name, value in values.items() if name not in _NOT_KEPT})
 
 
 def config_from_json(text: str) -> DGUNetConfig:
@@ -246,7 +271,7 @@ def config_from_json(text: str) -> DGUNetConfig:
         raise UserError(f"its configuration cannot be read: {one_line(error)[:200]}") from error
     if not isinstance(values, dict):
         raise UserError(f"its configuration is not a JSON object but a {type(values).__name__}")
-    values = {name: value for name, value in values.items() if name not in _EXECUTION}
+    values = {name: value for name, value in values.items() if name not in _NOT_KEPT}
     fields = {field.name: field for field in dataclasses.fields(DGUNetConfig)}
     if unknown := sorted(values.keys() - fields.keys()):
         raise UserError(

@@ -1,15 +1,11 @@
 """The unfolding network: stages scanned by `nn.scan`."""
 
 import dataclasses
-import functools
 import math
-import types
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
 import flax.struct
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,12 +24,18 @@ from dgunet_jax.models.layers import (
     masked,
 )
 from dgunet_jax.operators.base import Operator, as_pytree, gradient_step, method, zero_extends
-from dgunet_jax.operators.library import Identity, SamplingMatrix, Within, from_blocks, to_blocks
-from dgunet_jax.system.errors import UserError, counted, named
+from dgunet_jax.operators.library import (
+    Cropped,
+    Identity,
+    SamplingMatrix,
+    Within,
+    from_blocks,
+    to_blocks,
+)
+from dgunet_jax.operators.solvers import conjugate_gradient
+from dgunet_jax.system.errors import UserError
 
 Array = jax.Array
-
-_MOST_PROBLEMS = 20  # in a message
 
 
 @flax.struct.dataclass
@@ -46,6 +48,7 @@ class Shared:
       operator: the known degradation; None if it is learned.
       masks: which pixels belong to the pictures, at four scales; None if all do.
       squared_norm: ‖Φ‖² of a known operator that tells it; else None.
+      noise: σ of every image's measurement, (N or 1, 1, 1, 1); None where no stage is told.
     """
 
     operator_slope: Any
@@ -53,6 +56,7 @@ class Shared:
     operator: Any
     masks: Masks
     squared_norm: Any = None
+    noise: Any = None
 
 
 class Stage(nn.Module):
@@ -139,11 +143,15 @@ class Stage(nn.Module):
         mask = layers.at_scale(shared.masks, 0)
         owner = self if self.position == "middle" and config.own_attention_slopes else shared
 
-        features = self.shallow(v.astype(compute), owner.attention_slope, mask)
+        image = v.astype(compute)
+        if config.noise_input:
+            noise = jnp.broadcast_to(shared.noise.astype(compute), (*v.shape[:3], 1))
+            image = jnp.concatenate([image, layers.masked(noise, mask)], -1)
+        features = self.shallow(image, owner.attention_slope, mask)
         if memory is not None:
             features = self.merge(features, memory.attention, mask)
         if self.position == "last":
-            base = y if config.last_adds == "input" else v
+            base = _as_image(shared.operator, y) if config.last_adds == "input" else v
             return base + self.tail(features, mask), None
         bottleneck, kept = self.encoder(features, memory, shared.masks)
         outputs = self.decoder(bottleneck, kept, shared.masks)
@@ -212,7 +220,14 @@ class DGUNet(nn.Module):
             self.middle = Stage(config, "middle")
         self.last = Stage(config, "last")
 
-    def __call__(self, images: Array, sizes: Array | None = None) -> Restored:
+    def __call__(
+        self,
+        images: Array,
+        sizes: Array | None = None,
+        *,
+        noise: Any = None,
+        measured: bool = False,
+    ) -> Restored:
         """Restores a batch of images.
 
         Args:
@@ -222,13 +237,17 @@ class DGUNet(nn.Module):
           sizes: (N, 2), height and width of each image within the array, multiples as well; an
             image fills the top left corner. The result inside is what the image alone would give,
             and zero outside. None: all images fill the array.
+          noise: σ, the standard deviation of the noise of what is measured, in the images' unit, a
+            number or (N,); for a network with `noise_input` and no other.
+          measured: whether `images` are not clean ones but what the matrix of a
+            compressive-sensing model measures of them, (N, H/32, W/32, M).
 
         Raises:
           UserError: a size that does not fit, with the next one that does; a wrong number of
-            channels; integers.
+            channels; integers; noise that is missing or not asked for.
         """
-        x, y, masks = self.start(images, sizes)
-        shared = self.shared(masks)
+        x, y, masks = self.start(images, sizes, measured)
+        shared = self.shared(masks, noise)
         x, memory = self._begin(x, y, shared)
         stages = [x[None]]
         if self.config.num_middle:
@@ -280,10 +299,13 @@ class DGUNet(nn.Module):
         (x, memory), estimates = scan(self.middle, (x, memory), None)
         return x, memory, estimates
 
-    def start(self, images: Array, sizes: Array | None = None) -> tuple[Array, Array, Masks]:
+    def start(
+        self, images: Array, sizes: Array | None = None, measured: bool = False
+    ) -> tuple[Array, Array, Masks]:
         """x₀, the measurement y, and which pixels belong to the pictures."""
         config = self.config
-        shape_of = None if config.measurements else method(self.known_operator, "image_shape")
+        samples = config.measurements and not measured
+        shape_of = None if samples else method(self.known_operator, "image_shape")
         if shape_of and sizes is None:
             return self._start_from(images, shape_of(images))
         images = jnp.asarray(images)
@@ -296,7 +318,9 @@ class DGUNet(nn.Module):
         if operator is None:
             return images, images, masks
         y = operator.forward(images) if config.measurements else images
-        x = operator.start(y)
+        if masks is not None and not config.measurements:
+            operator = Within(operator, masks[0])
+        x = first_estimate(operator, y, config.start_steps)
         if config.last_adds == "input" and x.shape != y.shape:
             raise UserError(
                 f"last_adds is 'input', but the operator makes images {x.shape} of measurements"
@@ -315,8 +339,8 @@ class DGUNet(nn.Module):
 
         y = jax.tree.map(lambda leaf: cast(jnp.asarray(leaf)), y)
         operator: Any = self.known_operator
-        x = operator.start(y).astype(dtype)
-        like = jax.tree.leaves(y)
+        x = first_estimate(operator, y, self.config.start_steps).astype(dtype)
+        like = jax.tree.leaves(_as_image(operator, y))
         same = len(like) == 1 and like[0].shape == x.shape and like[0].dtype == x.dtype
         if self.config.last_adds == "input" and not same:
             raise UserError(
@@ -325,8 +349,14 @@ class DGUNet(nn.Module):
             )
         return x, y, None
 
-    def shared(self, masks: Masks) -> Shared:
+    def shared(self, masks: Masks, noise: Any = None) -> Shared:
         """What all stages use."""
+        if (noise is not None) != self.config.noise_input:
+            raise UserError(
+                "the network is told no noise; leave it out, or set noise_input"
+                if noise is not None
+                else "the network must be told the noise (noise_input); give its σ"
+            )
         learned = self.config.degradation in ("learned", "tied")
         # Once for all stages: the norm of a matrix costs as much as a stage.
         norm = None if self.config.measurements else method(self.known_operator, "squared_norm")
@@ -336,6 +366,7 @@ class DGUNet(nn.Module):
             operator=self.known_operator,
             masks=masks,
             squared_norm=None if norm is None else norm(),
+            noise=None if noise is None else jnp.asarray(noise).reshape(-1, 1, 1, 1),
         )
 
     @property
@@ -353,39 +384,25 @@ class DGUNet(nn.Module):
         return jnp.promote_types(jnp.dtype(self.config.dtype), jnp.float32)
 
 
+def _as_image(operator: Any, y: Any) -> Any:
+    """Return a measurement in the size of the network's images, if it has that of a part."""
+    is_image = isinstance(operator, Cropped) and getattr(y, "shape", ())[1:3] == operator.size
+    return operator.extended(y) if is_image else y
+
+
+def first_estimate(operator: Any, y: Any, steps: int) -> Array:
+    """Return x₀: what the operator makes of y or, with `steps`, conjugate gradients do."""
+    if not steps:
+        return operator.start(y)
+    if isinstance(operator, Cropped):
+        return operator.extended(conjugate_gradient(operator.operator, y, steps))
+    return conjugate_gradient(operator, y, steps)
+
+
 def _xavier_normal(key, shape, dtype=jnp.float32):
     """N(0, 2 / (rows + columns)) (Glorot and Bengio, 2010), drawn flat like the other weights."""
     scale = math.sqrt(2 / sum(shape))
     return scale * jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
-
-
-def without_operator(config: DGUNetConfig) -> DGUNetConfig:
-    """Return a configuration of the same weights that needs no operator."""
-    if config.degradation == "known" and not config.measurements:
-        return dataclasses.replace(config, degradation="identity")
-    return config
-
-
-def abstract_params(config: DGUNetConfig) -> dict[str, Any]:
-    """The parameter tree of a network as shapes and dtypes, without computing anything.
-
-    A known operator has no weights: the tree is the same with any.
-    """
-    config = without_operator(config)
-    images = jax.ShapeDtypeStruct(
-        (1, config.multiple, config.multiple, config.channels), jnp.float32
-    )
-    return jax.eval_shape(DGUNet(config).init, jax.random.key(0), images)["params"]
-
-
-def flatten(params: Mapping[str, Any]) -> dict[str, Any]:
-    """A parameter tree as one dict, names joined by dots: `first.shallow.conv.kernel`."""
-    return flax.traverse_util.flatten_dict(params, sep=".")
-
-
-def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`."""
-    return flax.traverse_util.unflatten_dict(dict(flat), sep=".")
 
 
 def _run_stage(y, shared):
@@ -441,33 +458,3 @@ def check_sizes(config: DGUNetConfig, shape: tuple[int, ...], sizes: Array | Non
             raise UserError(
                 f"size {height}×{width} in sizes exceeds the array's {shape[1]}×{shape[2]}"
             )
-
-
-@functools.lru_cache(maxsize=8)
-def shapes_of(config: DGUNetConfig) -> Mapping[str, tuple[int, ...]]:
-    """Return the shape of every array of a network, by the names that `flatten` gives."""
-    flat = flatten(abstract_params(config))
-    return types.MappingProxyType({name: leaf.shape for name, leaf in flat.items()})
-
-
-def mismatches(found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Return what is missing, unexpected or has another shape than expected, one entry each.
-
-    Args:
-      found: names to arrays.
-      expected: names to shapes.
-    """
-    problems = [f"missing {name}" for name in expected if name not in found]
-    problems += [f"unexpected {named(name)}" for name in found if name not in expected]
-    return problems + [
-        f"{name} has shape {np.shape(found[name])}, not {shape}"
-        for name, shape in expected.items()
-        if name in found and np.shape(found[name]) != shape
-    ]
-
-
-def wrong(what: str, problems: list[str]) -> UserError:
-    """Return the error, of one line, that names what is wrong with tensors or leaves."""
-    told = "; ".join(problems[:_MOST_PROBLEMS])
-    more = f"; and {len(problems) - _MOST_PROBLEMS} more" if len(problems) > _MOST_PROBLEMS else ""
-    return UserError(f"{counted(len(problems), f'wrong {what}')}: {told}{more}")

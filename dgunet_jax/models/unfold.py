@@ -129,7 +129,7 @@ def stage_params(params: Mapping[str, Any], config: DGUNetConfig) -> list[Any]:
     return [params["first"], *stages, params["last"]]
 
 
-def unfold(model: DGUNet, variables: Mapping[str, Any]) -> Unfolded:
+def unfold(model: DGUNet, variables: Mapping[str, Any], noise: Any = None) -> Unfolded:
     """Return the stages of a network as pure functions of its weights.
 
     `x, y = unfolded.start(inputs)`, then for every stage `v = stage.gradient(x, y)` and
@@ -137,9 +137,13 @@ def unfold(model: DGUNet, variables: Mapping[str, Any]) -> Unfolded:
     `model.apply(variables, inputs).image`.
 
     Middle stages with shared weights appear as many times as they are iterated.
+
+    Args:
+      model, variables: the network.
+      noise: σ of the measurements, for a network that is told it; see `DGUNet`.
     """
     params, config = variables["params"], model.config
-    shared: Any = model.apply({"params": params}, None, method="shared")
+    shared: Any = model.apply({"params": params}, None, noise, method="shared")
 
     def stage(position, params):
         return UnfoldedStage(params=params, shared=shared, module=Stage(config, position))

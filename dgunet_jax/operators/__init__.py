@@ -8,10 +8,11 @@ from dgunet_jax.operators.base import (
     size_multiple,
     zero_extends,
 )
-from dgunet_jax.operators.function import LinearOperator, conjugate_gradient
+from dgunet_jax.operators.function import LinearOperator
 from dgunet_jax.operators.imaging import Bayer, Blur, Downsample, Mask
 from dgunet_jax.operators.library import (
     BlockSampling,
+    Cropped,
     DenseSampling,
     Identity,
     SamplingMatrix,
@@ -27,6 +28,7 @@ from dgunet_jax.operators.linear import (
     with_norm,
 )
 from dgunet_jax.operators.norm import real_adjoint
+from dgunet_jax.operators.solvers import conjugate_gradient, total_variation
 from dgunet_jax.operators.transforms import Fourier, Radon
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Blur",
     "Composition",
     "Constant",
+    "Cropped",
     "DenseSampling",
     "Downsample",
     "Fourier",
@@ -55,6 +58,7 @@ __all__ = [
     "gradient_step",
     "real_adjoint",
     "size_multiple",
+    "total_variation",
     "with_norm",
     "zero_extends",
 ]

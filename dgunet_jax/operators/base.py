@@ -56,6 +56,12 @@ def method(operator: Any, name: str) -> Any:
     return getattr(held, name, None)
 
 
+def image_shape(operator: Operator, y: Any) -> tuple[int, ...]:
+    """Return the shape of the images that are measured as y: that of y, if nothing else is said."""
+    found = method(operator, "image_shape")
+    return y.shape if found is None else found(y)
+
+
 def gradient_step(
     forward: Callable[[Array], Array],
     adjoint: Callable[[Array], Array],
@@ -87,7 +93,7 @@ class Constant:
     Equal to another of the same object.
     """
 
-    def __init__(self, operator: Operator):
+    def __init__(self, operator: Any):
         self._operator = operator
 
     @property
@@ -98,7 +104,7 @@ class Constant:
     def forward(self, x: Array) -> Array:
         return self._operator.forward(x)
 
-    def adjoint(self, r: Array, at: Array) -> Array:
+    def adjoint(self, r: Array, at: Array | None = None) -> Array:
         return self._operator.adjoint(r, at=at)
 
     def start(self, y: Array) -> Array:

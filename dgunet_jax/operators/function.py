@@ -1,4 +1,4 @@
-"""Operators from functions, and least squares with any operator."""
+"""Operators from functions."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 
 from dgunet_jax.operators.arrays import concrete, described, is_complex, leaf, tracing
 from dgunet_jax.operators.linear import KnownOperator, unmeasured
-from dgunet_jax.operators.norm import add, inner, measured_norm, norm, real_adjoint
+from dgunet_jax.operators.norm import inner, measured_norm, norm, real_adjoint
 from dgunet_jax.system.compilation import highest
 from dgunet_jax.system.errors import UserError, one_line
 
@@ -159,56 +159,3 @@ def _noise(rng: np.random.Generator, like: Any) -> Array:
     if is_complex(like):
         noise = noise + 1j * rng.standard_normal(like.shape)
     return jnp.asarray(noise, like.dtype)
-
-
-def conjugate_gradient(
-    operator: KnownOperator, y: Any, steps: int, damping: float | Array = 0
-) -> Array:
-    """Minimise ½‖Φx − y‖² + ½ λ‖x‖² of every image by conjugate gradients, from zero.
-
-    The normal equations (ΦᴴΦ + λ) x = Φᴴy are solved in the form that forms residuals of the
-    measurement and not of the normal equations (CGLS; Hestenes and Stiefel, 1952; Björck,
-    Numerical Methods for Least Squares Problems, 1996, 7.4). Without damping it approaches the
-    solution of least norm. More steps than are needed do no harm.
-
-    It runs under `jit` and can be differentiated in every argument but `steps`.
-
-    Args:
-      operator: Φ.
-      y: the measurement, leading N.
-      steps: each one Φ and one Φᴴ.
-      damping: λ, at least 0.
-
-    Returns:
-      x, (N, H, W, C).
-
-    Raises:
-      UserError: `steps` or `damping` is negative, or y is not a measurement of Φ.
-    """
-    if steps < 0:
-        raise UserError(f"steps is {steps}; it must be at least 0")
-    known = concrete(damping)
-    if known is not None and not (known.ndim == 0 and np.isfinite(known) and known >= 0):
-        raise UserError(f"damping is {damping}; it must be a finite number, at least 0")
-    operator.image_shape(y)
-    y = jax.tree.map(jnp.asarray, y)
-    s = operator.adjoint(y)
-    damping = jnp.asarray(damping, s.dtype)
-
-    def step(_, state):
-        x, r, s, p, gamma = state
-        q = operator.forward(p)
-        # ⟨s, p⟩ is γ but for rounding; of an image that is solved nothing else is left, and a step
-        # of another length than the best one along p would make it worse, step by step.
-        alpha = _quotient(inner(s, p), inner(q, q) + damping * inner(p, p))
-        x, r = add(x, p, alpha), add(r, q, -alpha)
-        s = operator.adjoint(r) - damping * x
-        after = inner(s, s)
-        return x, r, s, add(s, p, _quotient(after, gamma)), after
-
-    return jax.lax.fori_loop(0, steps, step, (jnp.zeros_like(s), y, s, s, inner(s, s)))[0]
-
-
-def _quotient(a: Array, b: Array) -> Array:
-    """a / b, and 0 for b = 0, in the derivative too."""
-    return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)

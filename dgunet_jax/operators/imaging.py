@@ -15,10 +15,15 @@ from dgunet_jax.system.errors import UserError, either
 
 Array = jax.Array
 
-Border = Literal["zero", "circular", "reflect"]
+Border = Literal["zero", "circular", "reflect", "valid"]
 Pattern = Literal["RGGB", "BGGR", "GRBG", "GBRG"]
 
-_PAD: dict[str, Any] = {"zero": "constant", "circular": "wrap", "reflect": "symmetric"}
+_PAD: dict[str, Any] = {
+    "zero": "constant",
+    "valid": "constant",  # what depends on it is cut off
+    "circular": "wrap",
+    "reflect": "symmetric",
+}
 
 
 @flax.struct.dataclass
@@ -78,9 +83,11 @@ class Blur(KnownOperator):
     Attributes:
       kernel: k, (h, w) for all images or (N, h, w) for each.
       border: what is beyond the image: "zero"; "circular", the opposite side; or "reflect", the
-        image mirrored at its edge (d c b a | a b c d | d c b a), as in `scipy.ndimage`. For the
-        last two the image must have the size of the kernel at least. Only the zero border commutes
-        with extending images by zeros.
+        image mirrored at its edge (d c b a | a b c d | d c b a), as in `scipy.ndimage`. With
+        "valid" only those values are measured that need nothing beyond it, h − 1 rows and w − 1
+        columns fewer, as in a photograph, where what lies beside the frame is blurred into it.
+        But for the zero border the image must have the size of the kernel at least. Only the zero
+        border commutes with extending images by zeros.
 
     Raises:
       UserError: another number of axes, values that are not finite, or another border.
@@ -99,10 +106,22 @@ class Blur(KnownOperator):
 
     def forward(self, x: Array) -> Array:
         self._images(x)
-        return _convolve(self._name, x, self._batched(self.kernel, 2, x), self.border)
+        wide = _convolve(self._name, x, self._batched(self.kernel, 2, x), self.border)
+        if self.border != "valid":
+            return wide
+        (h, w), (height, width) = self.kernel.shape[-2:], x.shape[1:3]
+        top, left = h - 1 - h // 2, w - 1 - w // 2
+        return wide[:, top : top + height - h + 1, left : left + width - w + 1]
 
     def squared_norm(self) -> Array:
         return _convolution_norm(self.kernel, self.border, 1, 0)
+
+    def _image_shape(self, y: Any) -> tuple[int, int, int, int]:
+        n, height, width, channels = y.shape
+        if self.border != "valid":
+            return n, height, width, channels
+        h, w = self.kernel.shape[-2:]
+        return n, height + h - 1, width + w - 1, channels
 
 
 @flax.struct.dataclass
@@ -138,6 +157,8 @@ class Downsample(KnownOperator):
         if int(self.factor) != self.factor or self.factor < 1:
             raise UserError(f"factor is {self.factor}; it must be a whole number, at least 1")
         _check_choice("border", self.border, Border)
+        if self.border == "valid":
+            raise UserError("border is 'valid'; Downsample has 'zero', 'circular' or 'reflect'")
         factor = int(self.factor)
         middle = (factor - 1) // 2
         offset = middle if self.offset is None else self.offset

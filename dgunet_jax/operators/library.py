@@ -1,6 +1,7 @@
 """The identity and compressive sensing."""
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import flax.struct
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dgunet_jax.operators.arrays import concrete, leaf, tracing
+from dgunet_jax.operators.base import image_shape, method
 from dgunet_jax.operators.linear import KnownOperator, measured
 from dgunet_jax.system.errors import UserError
 
@@ -59,14 +61,69 @@ class Within:
     def forward(self, x: Array) -> Array:
         return self._inside(self.operator.forward(self._inside(x)))
 
-    def adjoint(self, r: Array, at: Array) -> Array:
-        return self._inside(self.operator.adjoint(self._inside(r), at=self._inside(at)))
+    def adjoint(self, r: Array, at: Array | None = None) -> Array:
+        at = None if at is None else self._inside(at)
+        return self._inside(self.operator.adjoint(self._inside(r), at=at))
 
     def start(self, y: Array) -> Array:
         return self._inside(self.operator.start(y))
 
+    def image_shape(self, y: Array) -> tuple[int, ...]:
+        return y.shape
+
     def _inside(self, x: Array) -> Array:
         return jnp.where(self.mask, x, 0)
+
+
+@flax.struct.dataclass
+class Cropped:
+    """An operator on the top left parts of images: y = Φ(x[:h, :w]).
+
+    So images of any size are restored by a network whose arrays have sides that are multiples of
+    something, whatever lies beyond the border for Φ.
+
+    Attributes:
+      operator: Φ, of images of `size`.
+      size: (h, w).
+      array: (H, W), at least as large.
+    """
+
+    operator: Any
+    size: tuple[int, int] = flax.struct.field(pytree_node=False)
+    array: tuple[int, int] = flax.struct.field(pytree_node=False)
+
+    def forward(self, x: Array) -> Any:
+        return self.operator.forward(self._part(x))
+
+    def adjoint(self, r: Any, at: Array | None = None) -> Array:
+        at = None if at is None else self._part(at)
+        return self._padded(self.operator.adjoint(r, at=at), "constant")
+
+    def start(self, y: Any) -> Array:
+        """Return Φ's x₀, `extended`."""
+        return self.extended(self.operator.start(y))
+
+    def extended(self, x: Array) -> Array:
+        """Return images of `size` reflected to those of `array`, so that they have no edge."""
+        return self._padded(x, "symmetric")
+
+    def image_shape(self, y: Any) -> tuple[int, ...]:
+        n, _, _, channels = image_shape(self.operator, y)
+        return n, *self.array, channels
+
+    @property
+    def squared_norm(self) -> Callable[[], Any]:
+        """Φ's method, where it has one."""
+        if (found := method(self.operator, "squared_norm")) is None:
+            raise AttributeError("the operator has no squared_norm")
+        return found
+
+    def _part(self, x: Array) -> Array:
+        return x[:, : self.size[0], : self.size[1]]
+
+    def _padded(self, x: Array, mode: Any) -> Array:
+        wider = [(0, whole - part) for whole, part in zip(self.array, self.size, strict=True)]
+        return jnp.pad(x, ((0, 0), *wider, (0, 0)), mode=mode)
 
 
 @flax.struct.dataclass
@@ -171,6 +228,16 @@ class SamplingMatrix(KnownOperator):
     def start(self, y: Array) -> Array:
         """x₀ = Φᵀ y."""
         return self.adjoint(y)
+
+    def least_norm(self, y: Array) -> Array:
+        """Return Φᵀ(ΦΦᵀ)⁻¹y, of all images with this measurement the one of least norm.
+
+        It needs a Φ of full rank with no more rows than columns.
+        """
+        matrix = jax.lax.stop_gradient(jnp.asarray(self.matrix, y.dtype))
+        with jax.default_matmul_precision("highest"):
+            solved = jnp.linalg.solve(matrix @ matrix.T, y.reshape(-1, y.shape[-1]).T)
+        return self.adjoint(solved.T.reshape(y.shape))
 
     def squared_norm(self) -> Array:
         return _largest_eigenvalue(self.matrix)

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,9 +13,14 @@ from jax.sharding import AxisType, Mesh
 
 from dgunet_jax.checkpoints import read_aloud
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.restoration.inputs import find, place
+from dgunet_jax.options import DEFAULT_SIGMA
+from dgunet_jax.pretrained import ANY_OPERATOR, bundled
+from dgunet_jax.restoration.inputs import Input, find, place
+from dgunet_jax.restoration.known import Named
+from dgunet_jax.restoration.measured import restore_measured
 from dgunet_jax.restoration.pipeline import restore_files, sort_out
 from dgunet_jax.restoration.restorer import Restorer
+from dgunet_jax.system.arrays import is_array_file
 from dgunet_jax.system.compilation import use_cache
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import check_folder
@@ -52,9 +58,19 @@ def _restore(options: argparse.Namespace) -> int:
     mesh = parse_mesh(options.mesh)
     memory = parse_bytes(options.memory)
     check_folder(options.output)
+    named = None if options.operator is None else Named.parse(options.operator)
+    _check_options(options)
     found, failures = find(options.inputs, options.output)
-    inputs, unreadable, others = sort_out(found)
+    arrays = [Input(f.path, f.place, (0, 0)) for f in found if f.meant and is_array_file(f.path)]
+    if arrays and not (named or options.sense):
+        raise UserError(
+            f"{arrays[0].path}: is a measurement; say what measured it by --operator, or restore it"
+            " with dgunet sense"
+        )
+    paths = {each.path for each in arrays}
+    inputs, unreadable, others = sort_out([each for each in found if each.path not in paths])
     failures += unreadable
+    inputs = [*inputs, *arrays]
     jobs = place(
         inputs,
         options.output,
@@ -71,9 +87,10 @@ def _restore(options: argparse.Namespace) -> int:
         say(f"{len(jobs) - len(waiting)} exist already")
         jobs = waiting
     if jobs:
-        read = read_aloud(options.checkpoint, options.num_stages, options.weights)
+        checkpoint = options.checkpoint or bundled(ANY_OPERATOR)
+        read = read_aloud(checkpoint, options.num_stages, options.weights)
         model, variables = read.model, read.variables
-        _check_task(options, model.config)
+        _check_task(options, checkpoint, model.config)
         restorer = Restorer(
             model,
             variables,
@@ -83,21 +100,50 @@ def _restore(options: argparse.Namespace) -> int:
             dtype=options.dtype,
             precision=options.precision,
             memory=memory,
+            noise=_noise(options, model.config),
         )
         remark = None
         if read.stages_assumed:
             remark = f"dgunet_jax: restored with {model.config.num_stages} stages, which is assumed"
-        outcome = restore_files(restorer, jobs, remark)
-        failures += outcome.failures
-        say(outcome.summary())
+        alone = [job for job in jobs if named or job.path in paths]
+        if alone:
+            failures += restore_measured(restorer, alone, named, remark)
+        if len(alone) < len(jobs):
+            outcome = restore_files(restorer, [job for job in jobs if job not in alone], remark)
+            failures += outcome.failures
+            say(outcome.summary())
     for failure in failures:
         say(f"error: {failure}")
     return 2 if failures else 0
 
 
-def _check_task(options: argparse.Namespace, config: DGUNetConfig) -> None:
+def _check_options(options: argparse.Namespace) -> None:
+    """Raise a UserError if options are missing or do not fit each other."""
+    if options.operator is None and options.checkpoint is None:
+        raise UserError("--checkpoint is needed, unless --operator says what measured the pictures")
+    if options.operator is not None and options.compare:
+        raise UserError("--compare: is not for --operator; what is measured is another picture")
+    if options.sigma is not None and not (options.operator and 0 <= options.sigma <= 255):
+        raise UserError(f"--sigma {options.sigma:g}: must be from 0 to 255, and go with --operator")
+
+
+def _noise(options: argparse.Namespace, config: DGUNetConfig) -> float | None:
+    """Return the σ that a network is told; in the images' unit."""
+    if not config.noise_input:
+        if options.sigma is not None:
+            raise UserError(f"--sigma {options.sigma:g}: this network is told no noise")
+        return None
+    return (DEFAULT_SIGMA if options.sigma is None else options.sigma) / 255
+
+
+def _check_task(options: argparse.Namespace, checkpoint: Path, config: DGUNetConfig) -> None:
     """Raises a UserError unless the checkpoint is for this command."""
-    checkpoint = options.checkpoint
+    known = config.degradation == "known" and not config.measurements
+    if known != (options.operator is not None):
+        rule = "needs --operator, which says" if known else "takes no --operator; it has learned"
+        raise UserError(f"{checkpoint}: {rule} what degrades the pictures")
+    if known:
+        return
     if config.measurements and not options.sense:
         raise UserError(
             f"{checkpoint}: is for compressive sensing; it samples and reconstructs pictures with"

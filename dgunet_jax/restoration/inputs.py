@@ -12,6 +12,7 @@ from pathlib import Path
 from dgunet_jax.data.folders import folders, is_folder, is_picture, same, walk
 from dgunet_jax.images import ENDINGS
 from dgunet_jax.restoration.shapes import Size
+from dgunet_jax.system.arrays import is_array_file
 from dgunet_jax.system.errors import UserError, reason
 
 
@@ -229,7 +230,7 @@ def place(
         )
 
     def stem(source: Input) -> str:
-        known = source.place.suffix.lower() in ENDINGS
+        known = source.place.suffix.lower() in ENDINGS or is_array_file(source.place)
         return source.place.stem if known else source.place.name
 
     inputs = list(inputs)

@@ -107,7 +107,7 @@ def clock(seconds: float) -> str:
 
 _THREADS = 2
 _AHEAD = 4  # pictures that are decoded, or wait to be written, while others are restored
-_GAP = 8  # white pixels between pictures side by side
+GAP = 8  # white pixels between pictures side by side
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -339,7 +339,7 @@ def _write(result: tuple[Job, tuple[Picture, NDArray[np.float32]] | UserError]) 
 def _strip(picture: Picture, estimates: Iterable[NDArray[np.float32]]) -> Picture:
     """The picture as it was, then estimates; opaque."""
     images = [picture, *map(picture.with_colours, estimates)]
-    strip = side_by_side((image.pixels for image in images), _GAP)
+    strip = side_by_side((image.pixels for image in images), GAP)
     return dataclasses.replace(picture, pixels=strip, alpha=None, exif=None, xmp=None)
 
 

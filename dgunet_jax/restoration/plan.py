@@ -156,7 +156,6 @@ class Planner:
       most_in_batch: images to compute at a time if there are enough.
       most_batch_pixels: pixels to compute at a time, unless one image has more.
       most_at_once: batches to compute at the same time.
-      exact: whether what is computed at a time must fill its array.
 
     Raises:
       UserError: `tile` makes no sense.
@@ -172,7 +171,6 @@ class Planner:
     most_in_batch: int = 1
     most_batch_pixels: int | None = None
     most_at_once: int = 1
-    exact: bool = False
     host: float | None = None
 
     def __post_init__(self):
@@ -222,8 +220,6 @@ class Planner:
 
     def moved(self, plan: Plan, buckets: Iterable[Size]) -> Plan:
         """The plan in the smallest of the buckets that hold what its own does, if any does."""
-        if self.exact:
-            return plan
         holding = (b for b in buckets if holds(b, plan.bucket) and self.fits(b, held=plan.held))
         bucket = min(holding, key=pixels, default=plan.bucket)
         return dataclasses.replace(plan, bucket=bucket, bytes=self.estimate(bucket))
@@ -252,12 +248,9 @@ class Planner:
                 counts[plan.bucket] += parts[size]
             return counts
 
-        if self.exact:
-            buckets = tuple(sorted(served(), key=lambda bucket: (pixels(bucket), bucket)))
-        else:
-            largest = max((plan.held for plan in plans.values()), default=0)
-            fits = functools.partial(self.fits, held=largest)
-            buckets = choose_buckets(served(), MOST_BUCKETS, fits)
+        largest = max((plan.held for plan in plans.values()), default=0)
+        fits = functools.partial(self.fits, held=largest)
+        buckets = choose_buckets(served(), MOST_BUCKETS, fits)
         plans = {size: self.moved(plan, buckets) for size, plan in plans.items()}
         counts = served()
         # Near the limit a picture may stay out of the bucket that was meant for it.

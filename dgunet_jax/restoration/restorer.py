@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from dgunet_jax.data.transforms import DIHEDRAL, dihedral
 from dgunet_jax.models.network import DGUNet
-from dgunet_jax.operators.base import as_pytree, zero_extends
+from dgunet_jax.operators.base import as_pytree, image_shape, zero_extends
+from dgunet_jax.operators.library import SamplingMatrix
 from dgunet_jax.restoration.plan import Plan, Planner, Schedule, free_memory, held_per_pixel
 from dgunet_jax.restoration.running import Part, Picture, Runner, parts
 from dgunet_jax.restoration.shapes import Size, choose_bucket, pad_to_multiple
 from dgunet_jax.system.compilation import Precision
-from dgunet_jax.system.errors import UserError, one_line
+from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.memory import available_memory
 
 Image = NDArray[np.floating]
@@ -56,6 +57,12 @@ class Restorer:
       memory: bytes that may be used on each device; None: what is free now. On a CPU the pictures
         themselves count too; elsewhere they may take what the host's memory has free.
       batch: images computed at a time; None: one on a CPU, else up to 16 with a megapixel in all.
+      noise: σ of what is measured, in the images' unit, for a network that is told it
+        (`noise_input`).
+
+    A network of a known degradation takes what its operator measures, see `measured`. Only where
+    that is an image of the same size, and the operator has `zero_extends`, do pictures of several
+    sizes share arrays; others are restored one by one.
 
     Raises:
       UserError: a value that makes no sense; the message names it.
@@ -73,14 +80,16 @@ class Restorer:
         precision: Precision = "highest",
         memory: int | None = None,
         batch: int | None = None,
+        noise: float | None = None,
     ):
         config = model.config if dtype is None else dataclasses.replace(model.config, dtype=dtype)
         devices = _devices(mesh)
-        exact = False
-        if model.operator is not None:
-            _check_operator(model)
-            exact = not zero_extends(model.operator)
-            _check_use(model, self_ensemble, divided="height" in devices)
+        known = config.degradation == "known" and not config.measurements
+        self._one_by_one = known and not (model.operator is not None and _shares(model))
+        if self._one_by_one:
+            _refuse(mesh=mesh, tile=tile, self_ensemble=self_ensemble or None)
+        elif known and self_ensemble:
+            _check_symmetric(model)
         if precision not in get_args(Precision):
             raise UserError(f"precision is {precision!r}; it must be highest or default")
         if batch is not None and batch < 1:
@@ -102,12 +111,12 @@ class Restorer:
             most_in_batch=batch or (1 if on_cpu else _MOST_IN_BATCH),
             most_batch_pixels=None if batch else _MOST_BATCH_PIXELS,
             most_at_once=_at_once(on_cpu, mesh),
-            exact=exact,
         )
         placement = None if mesh is None else NamedSharding(mesh, PartitionSpec())
         placed = jax.device_put(variables, placement)
         self._runner = Runner(self.planner, as_pytree(model.operator), placed, mesh, precision)
-        self._of_images = model.operator is None
+        self._noise = noise
+        self._of_images = not known
         self._known: list[Size] = []
 
     def plan(self, size: Size) -> Plan:
@@ -137,19 +146,61 @@ class Restorer:
         """
         return self._alone(image, stages=False)[-1]
 
+    def measured(
+        self,
+        y: Any,
+        operator: Any = None,
+        noise: float | None = None,
+        stages: bool = False,
+    ) -> NDArray[np.float32]:
+        """Restores an image from what was measured of it, by itself, in its own size.
+
+        Args:
+          y: the measurement of one image, without an axis for a batch: an array of any shape, real
+            or complex, or a tree of them. For compressive sensing what the network's own matrix
+            measures, (H/32, W/32, M).
+          operator: what has measured it, of one image; None: the network's own.
+          noise: σ; None: as given to the `Restorer`.
+          stages: whether every stage's estimate is wanted.
+
+        Returns:
+          (H, W, C), float32, not clamped; with `stages` (K, H, W, C).
+
+        Raises:
+          UserError: there is no operator, y is not a measurement of it or not finite, or the image
+            does not fit into memory.
+        """
+        operator = self._runner.operator if operator is None else as_pytree(operator)
+        config = self.planner.config
+        if config.measurements:
+            operator = SamplingMatrix(self._runner.variables["params"]["sampling_matrix"])
+        if operator is None:
+            raise UserError("the network needs the operator that has measured what it restores")
+        y = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], y)
+        bad = sum(int(jnp.sum(~jnp.isfinite(leaf))) for leaf in jax.tree.leaves(y))
+        if bad:
+            raise UserError(f"the measurement has {bad} values that are not finite")
+        height, width = image_shape(operator, y)[1:3]
+        self.planner.plan((height, width), held=held_per_pixel(config.num_stages if stages else 1))
+        noise = self._noise if noise is None else noise
+        found = self._runner.alone(operator, y, (height, width), noise, stages)
+        return found if stages else found[-1]
+
     def stages(self, image: Image) -> NDArray[np.float32]:
         """As the call, with every stage's estimate: (K, H, W, C), first stage first."""
         return self._alone(image, stages=True)
 
     def _alone(self, image: Image, stages: bool) -> NDArray[np.float32]:
+        if self._one_by_one:
+            found = self.measured(image, stages=stages)
+            return found if stages else found[None]
         self.check(image)
         self.warn_of_range(image)
         size = image.shape[:2]
         kept = self.planner.config.num_stages if stages else 1
         plan = self.planner.plan(size, held=held_per_pixel(kept))
-        if not self.planner.exact:
-            shared = choose_bucket(plan.bucket, self._known, self.planner.multiples)
-            plan = self.planner.moved(plan, [shared])
+        shared = choose_bucket(plan.bucket, self._known, self.planner.multiples)
+        plan = self.planner.moved(plan, [shared])
         if plan.bucket not in self._known:
             self._known.append(plan.bucket)
         batch = self.planner.batch(plan.bucket, len(self._symmetries), plan.held)
@@ -181,6 +232,9 @@ class Restorer:
         Raises:
           UserError: as for a call; what was given before it has been yielded or is lost.
         """
+        if self._one_by_one:
+            yield from ((key, self._alone(image, stages)) for key, image in images)
+            return
 
         def all_parts() -> Iterator[Part]:
             for key, image in images:
@@ -260,57 +314,61 @@ class Restorer:
             )
 
 
-def _check_operator(model: DGUNet) -> None:
-    """Raises a UserError unless a network's own operator takes images of every size."""
-    config, operator = model.config, as_pytree(model.operator)
-    rule = "a Restorer needs an operator that measures images of every size by images of that size"
-    for side in (config.multiple, 3 * config.multiple):
-        image = jax.ShapeDtypeStruct((1, side, 2 * side, config.channels), jnp.float32)
-        try:
-            made = [
-                jax.eval_shape(operator.forward, image),
-                jax.eval_shape(lambda r, x: operator.adjoint(r, at=x), image, image),
-                jax.eval_shape(operator.start, image),
-            ]
-        except Exception as error:  # the operator is somebody else's
-            raise UserError(f"{rule}; at {image.shape}: {one_line(error)[:300]}") from error
-        if wrong := [each.shape for each in made if each.shape != image.shape]:
-            raise UserError(f"{rule}; it makes {wrong[0]} of {image.shape}")
+def _shares(model: DGUNet) -> bool:
+    """Whether images of several sizes may lie in arrays of one: see `Restorer`.
 
-
-def _check_use(model: DGUNet, self_ensemble: bool, divided: bool) -> None:
-    """Raise a UserError where a network's own operator would give a wrong picture without a word.
-
-    What the operator says of itself is tried on a random image.
+    Raises:
+      UserError: the operator says that it has `zero_extends`, and a random image shows that not.
     """
+    config, operator = model.config, as_pytree(model.operator)
+    if not zero_extends(operator) or config.noise_input:
+        return False
+    shape = (1, 2 * config.multiple, 3 * config.multiple, config.channels)
+    image = jax.ShapeDtypeStruct(shape, jnp.float32)
+    made = (
+        jax.eval_shape(operator.forward, image),
+        jax.eval_shape(lambda r: operator.start(r), image),
+    )
+    if any(getattr(each, "shape", None) != shape for each in made):
+        return False
+    image = np.random.default_rng(0).random(shape, np.float32)
+    wide = np.pad(image, ((0, 0), (0, config.multiple), (0, config.multiple), (0, 0)))
+    for name, function in (
+        ("Φ", operator.forward),
+        ("Φᵀ", lambda r: operator.adjoint(r, at=r)),
+    ):
+        within = function(wide)[:, : shape[1], : shape[2]]
+        if (gap := _relative(within, function(image))) > _ROUNDING:
+            raise UserError(
+                f"the operator says zero_extends = True, but {name} of an image changes by"
+                f" {gap:.2g} of itself when zeros are put beside it"
+            )
+    return True
+
+
+def _refuse(**options: Any) -> None:
+    """Raise a UserError if one of the options is given that images one by one do not have."""
+    for name, value in options.items():
+        if value is not None:
+            raise UserError(
+                f"{name} needs an operator with zero_extends = True that measures images by images"
+            )
+
+
+def _check_symmetric(model: DGUNet) -> None:
+    """Raise a UserError unless an operator commutes with flips and rotations of a random image."""
     config, operator = model.config, as_pytree(model.operator)
     shape = (1, 2 * config.multiple, 3 * config.multiple, config.channels)
     image = np.random.default_rng(0).random(shape, np.float32)
-    if zero_extends(operator):
-        wide = np.pad(image, ((0, 0), (0, config.multiple), (0, config.multiple), (0, 0)))
-        for name, function in (
-            ("Φ", operator.forward),
-            ("Φᵀ", lambda r: operator.adjoint(r, at=r)),
-        ):
-            within = function(wide)[:, : shape[1], : shape[2]]
-            if (gap := _relative(within, function(image))) > _ROUNDING:
-                raise UserError(
-                    f"the operator says zero_extends = True, but {name} of an image changes by"
-                    f" {gap:.2g} of itself when zeros are put beside it"
-                )
-    elif divided or self_ensemble:
-        option = "a mesh over the height" if divided else "self_ensemble"
-        raise UserError(f"{option} needs an operator with zero_extends = True")
-    if self_ensemble:
-        measured = np.asarray(operator.forward(image))
-        for symmetry in range(1, DIHEDRAL):
-            turned = operator.forward(dihedral(image, symmetry))
-            gap = _relative(turned, dihedral(measured, symmetry))
-            if gap > _ROUNDING:
-                raise UserError(
-                    "self_ensemble needs an operator that commutes with flips and rotations; this"
-                    f" one changes by {gap:.2g} of itself"
-                )
+    measured = np.asarray(operator.forward(image))
+    for symmetry in range(1, DIHEDRAL):
+        turned = operator.forward(dihedral(image, symmetry))
+        gap = _relative(turned, dihedral(measured, symmetry))
+        if gap > _ROUNDING:
+            raise UserError(
+                "self_ensemble needs an operator that commutes with flips and rotations; this"
+                f" one changes by {gap:.2g} of itself"
+            )
 
 
 def _relative(found: Any, expected: Any) -> float:

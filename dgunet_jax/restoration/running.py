@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from dgunet_jax.data.transforms import dihedral, undo_dihedral, unit_range
 from dgunet_jax.models.network import DGUNet
+from dgunet_jax.operators.library import Cropped
 from dgunet_jax.restoration.plan import Plan, Planner
-from dgunet_jax.restoration.shapes import Box, Size, can_lie, transposed, weights
+from dgunet_jax.restoration.shapes import Box, Size, can_lie, padded, transposed, weights
 from dgunet_jax.system.compilation import Precision
 from dgunet_jax.system.errors import UserError
 
@@ -141,6 +142,28 @@ class Runner:
         for scores, batch, _ in self._each(all_parts, batches, self._scores, "scores"):
             yield from zip((part.picture.key for part in batch), scores, strict=False)
 
+    def alone(
+        self, operator: Any, y: Any, size: Size, noise: float | None, stages: bool
+    ) -> NDArray[np.float32]:
+        """Return the estimates of one image from its measurement, (K, H, W, C) or (1, H, W, C).
+
+        Args:
+          operator: what has measured it.
+          y: the measurement, with a leading axis of one.
+          size: of the image.
+          noise: σ, for a network that is told it.
+          stages: whether all estimates are wanted.
+        """
+        config = self.planner.config
+        whole = padded(size, config.multiple, config.multiple)
+        if whole != size:
+            operator = Cropped(operator, size, whole)
+        if config.measurements:
+            operator = None  # the network makes it of its own matrix
+        with _memory_errors(size), jax.default_matmul_precision(self.precision):
+            found = apply_to(config, stages, operator, self.variables, y, noise)
+            return np.asarray(found, np.float32)[:, 0, : size[0], : size[1]]
+
     def _each(
         self,
         all_parts: Iterable[Part],
@@ -195,8 +218,6 @@ class Runner:
         self, batch: list[Part], bucket: Size, length: int, lies: bool, stages: bool
     ) -> NDArray[np.float32]:
         images, sizes = self._stacked([part.image() for part in batch], bucket, length, lies)
-        if self.planner.exact:
-            sizes = None
         variables = self._lying_variables if lies else self.variables
         with _memory_errors(bucket), jax.default_matmul_precision(self.precision):
             estimates = apply(
@@ -248,6 +269,13 @@ def _collect(estimates: NDArray[np.float32], batch: list[Part], lies: bool) -> I
             yield part.picture
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def apply_to(config, stages, operator, variables, y, noise):
+    """Estimates from measurements, (K, N, H, W, C), or (1, N, H, W, C) with only the last."""
+    restored: Any = DGUNet(config, operator).apply(variables, y, noise=noise, measured=True)
+    return restored.stages if stages else restored.image[None]
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def apply(config, mesh, stages, operator, variables, images, sizes):
     """Estimates of a batch, (K, N, H, W, C), or (1, N, H, W, C) with only the last.
@@ -265,7 +293,7 @@ def apply(config, mesh, stages, operator, variables, images, sizes):
         return jax.lax.with_sharding_constraint(array, sharding)
 
     images = divided(images, "batch", "height")
-    sizes = None if sizes is None else divided(sizes, "batch")
+    sizes = divided(sizes, "batch")
     restored: Any = DGUNet(config, operator).apply(variables, images, sizes)
     estimates = restored.stages if stages else restored.image[None]
     return divided(estimates, None, "batch", "height")

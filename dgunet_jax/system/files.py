@@ -3,16 +3,18 @@
 import contextlib
 import errno
 import fcntl
+import importlib
 import os
 import re
 import secrets
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from dgunet_jax.system.errors import UserError, reason
+from dgunet_jax.system.errors import UserError, one_line, reason
 
 PathLike = str | os.PathLike[str]
 
@@ -37,6 +39,22 @@ def local_path(text: str) -> Path:
     if path.startswith("~") and (user == "~" or not os.path.lexists(user)):
         raise UserError(f"{text}: the home directory {user} is not known")
     return Path(path)
+
+
+def imported(name: str) -> Any:
+    """Return what MODULE:NAME is; the module may lie in the current folder.
+
+    Raises:
+      UserError: there is no such module or name, or the module fails.
+    """
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # of whatever the module does when it is imported
+        raise UserError(f"{name}: {one_line(error)}") from error
+    finally:
+        sys.path.remove(os.getcwd())
 
 
 def read_bytes(path: PathLike) -> bytes:

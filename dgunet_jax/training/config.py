@@ -19,7 +19,7 @@ from dgunet_jax.system.errors import UserError, one_line
 from dgunet_jax.system.files import local_path
 from dgunet_jax.training.losses import LOSSES, LossStages
 
-_SCHEDULE = Literal["published", "cosine", "constant"]
+_SCHEDULE = Literal["published", "cosine", "constant", "halved"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,9 @@ class OptimizerConfig:
       steps: length of the run. One of the two.
       schedule: `published`: three epochs of warm-up and a cosine to 1e-6, constant within each
         epoch; `cosine`: `warmup_steps` of linear warm-up and a cosine to `final_learning_rate`, of
-        every step; `constant`.
+        every step; `constant`; `halved`: half as large after every `halve_epochs` epochs.
       cosine_epochs: of the published cosine; None: all after the warm-up.
+      halve_epochs: of `halved`.
       warmup_steps, final_learning_rate: of `cosine`.
       weight_decay: L2, added to the gradient.
       clip_norm: global norm to which larger gradients are scaled down; None: not.
@@ -47,6 +48,8 @@ class OptimizerConfig:
       deterministic: whether XLA may only take GPU kernels that give the same bits every time, and
         takes them without timing them, so that a run that is gone on with is bit for bit the one
         that was not stopped. Such kernels may be slower. On CPU and TPU that holds anyway.
+      learn_matrix: whether the sampling matrix of compressive sensing is learned, or stays what it
+        begins as.
       seed: of the first weights.
     """
 
@@ -55,6 +58,7 @@ class OptimizerConfig:
     steps: int | None = None
     schedule: _SCHEDULE = "cosine"
     cosine_epochs: int | None = None
+    halve_epochs: int = 60
     warmup_steps: int = 0
     final_learning_rate: float = 1e-6
     weight_decay: float = 0.0
@@ -65,6 +69,7 @@ class OptimizerConfig:
     loss_stages: LossStages = "all"
     precision: Precision = "default"
     deterministic: bool = False
+    learn_matrix: bool = True
     seed: int = 0
 
     def __post_init__(self):
@@ -72,7 +77,8 @@ class OptimizerConfig:
             raise UserError(
                 f"epochs is {self.epochs} and steps is {self.steps}; one of them must be given"
             )
-        least = {"epochs": 1, "steps": 1, "cosine_epochs": 1, "warmup_steps": 0, "accumulate": 1}
+        least = {"epochs": 1, "steps": 1, "cosine_epochs": 1, "halve_epochs": 1, "accumulate": 1}
+        least["warmup_steps"] = 0
         for name, value in least.items():
             if getattr(self, name) is not None and getattr(self, name) < value:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least {value}")
@@ -160,6 +166,9 @@ class TrainConfig:
     Attributes:
       init_from: any checkpoint `dgunet_jax.load` reads, whose weights the run begins with; None:
         random ones.
+      matrix: what the sampling matrix of compressive sensing begins as: "orthonormal" random rows,
+        or a file (.npy, .npz, .mat) with an array (M, 1024) that multiplies blocks of 32×32 pixels
+        flattened row by row; None: normal random numbers, or those of `init_from`.
     """
 
     model: DGUNetConfig
@@ -168,6 +177,7 @@ class TrainConfig:
     report: ReportConfig = ReportConfig()
     guard: GuardConfig = GuardConfig()
     init_from: str | None = None
+    matrix: str | None = None
 
     def __post_init__(self):
         if self.data.patch % self.model.multiple:
@@ -182,8 +192,21 @@ class TrainConfig:
                 f" {self.data.degradation!r}; a network of a known degradation needs one that"
                 " begins with an operator, and others must not have such"
             )
-        if self.model.channels != 3:
-            raise UserError(f"channels is {self.model.channels}; training pictures have 3")
+        if self.model.noise_input and not known:
+            raise UserError("noise_input is true; only a known degradation tells its noise")
+        if self.model.channels != self.data.channels:
+            raise UserError(
+                f"channels is {self.model.channels} and data.color is {self.data.color!r}; pictures"
+                " have 3 channels, and 1 of luma"
+            )
+        if bool(self.model.measurements) != (simulated is not None and simulated.clean):
+            raise UserError(
+                f"measurements is {self.model.measurements} and data.degradation is"
+                f" {self.data.degradation!r}; a network that samples pictures itself needs 'clean'"
+                " ones, and others must not have them"
+            )
+        if self.matrix is not None and not self.model.measurements:
+            raise UserError(f"matrix is {self.matrix!r}; the network samples nothing")
 
 
 def to_config_dict(settings: Any) -> ConfigDict:

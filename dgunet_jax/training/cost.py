@@ -15,7 +15,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from jax.sharding import NamedSharding
 
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.models.network import DGUNet, abstract_params, without_operator
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.models.parameters import abstract_params, without_operator
 from dgunet_jax.system.errors import UserError, one_line
 from dgunet_jax.training.config import TrainConfig
 from dgunet_jax.training.preparing import check_batch
@@ -164,6 +165,7 @@ def trace_step(config: TrainConfig, devices: Sequence[Any] | None = None) -> Tra
     images = _images(config.data.batch, config.data.patch, config.model, config.data.in_bytes)
     batch: dict[str, Any] = {"input": images, "target": images}
     if (degradation := config.data.simulated) and degradation.known:
+        # Of several chains the first one; the network's part is the same for all.
         one = degradation.measure(images.shape[1:], np.random.default_rng(0))
         batch = {"target": images, **_many(one, config.data.batch)}
     program = step.trace(_placed(state, replicated(mesh)), _placed(batch, divided(mesh)))
@@ -191,9 +193,10 @@ def trace_forward(
     device = mesh.devices.flat[0]
     config = without_operator(config)
     model, params = DGUNet(config.on(device.platform)), abstract_params(config)
+    noise = 0.0 if config.noise_input else None
 
     def restore(params: Any, images: jax.Array) -> jax.Array:
-        restored: Any = model.apply({"params": params}, images)
+        restored: Any = model.apply({"params": params}, images, noise=noise)
         return restored.image
 
     images = _placed(_images(mesh.size, side, config), divided(mesh))

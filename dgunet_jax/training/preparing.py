@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
+from numpy.typing import NDArray
 
 from dgunet_jax import checkpoints
 from dgunet_jax.data import checking
@@ -16,7 +18,9 @@ from dgunet_jax.data.pipeline import HeldOut, samples_per_epoch, training_batche
 from dgunet_jax.data.sources import Source, open_source, quarter_of_memory
 from dgunet_jax.models.config import config_to_json
 from dgunet_jax.models.network import DGUNet
+from dgunet_jax.operators.library import BLOCK, BlockSampling
 from dgunet_jax.system import runs
+from dgunet_jax.system.arrays import read_array
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import local_path
 from dgunet_jax.system.terminal import say
@@ -43,6 +47,7 @@ class Prepared:
       source: of the training pictures.
       held_out: the pairs of validation.
       given: weights to begin with; None: random ones.
+      matrix: a sampling matrix in place of theirs; None: theirs.
     """
 
     config: TrainConfig
@@ -53,6 +58,7 @@ class Prepared:
     model: DGUNet
     optimizer: optax.GradientTransformation
     given: Any
+    matrix: NDArray[np.float32] | None
 
     @classmethod
     def of(
@@ -102,17 +108,25 @@ class Prepared:
             DGUNet(config.model),
             make_optimizer(config.optimizer),
             given,
+            _matrix(config),
         )
 
     def first_state(self) -> TrainState:
         """The state before the first step, on all devices."""
         config, everywhere = self.config.optimizer, replicated(self.mesh)
         if self.given is None:
-            return init_state(self.model, self.optimizer, self.mesh, config)
-        first = jax.jit(
-            lambda params: state_of(params, self.optimizer, config), out_shardings=everywhere
-        )
-        return first(jax.device_put(self.given, everywhere))
+            state = init_state(self.model, self.optimizer, self.mesh, config)
+        else:
+            first = jax.jit(
+                lambda params: state_of(params, self.optimizer, config), out_shardings=everywhere
+            )
+            state = first(jax.device_put(self.given, everywhere))
+        if self.matrix is None:
+            return state
+        matrix = jax.device_put(self.matrix, everywhere)
+        params = {**state.params, "sampling_matrix": matrix}
+        average = None if state.average is None else jax.tree.map(jnp.copy, params)
+        return dataclasses.replace(state, params=params, average=average)
 
     def batches(self, step: int) -> Iterator[Any]:
         """The batches from a step on, divided among the devices."""
@@ -148,6 +162,24 @@ def open_held_out(config: TrainConfig) -> HeldOut:
     pattern = config.data.pattern
     source = open_source(config.data.validation, pairs=pairs, cache_bytes=0, pattern=pattern)
     return HeldOut(source, config.data)
+
+
+def _matrix(config: TrainConfig) -> NDArray[np.float32] | None:
+    """The sampling matrix that a config asks for, (M, 1024)."""
+    rows = config.model.measurements
+    if config.matrix is None:
+        return None
+    if config.matrix == "orthonormal":
+        rng = np.random.default_rng(config.optimizer.seed)
+        return np.asarray(BlockSampling.draw(rows / BLOCK**2, BLOCK, rng).matrix)
+    path = local_path(config.matrix)
+    matrix = read_array(path, "matrix")
+    if matrix.shape != (rows, BLOCK**2) or matrix.dtype.kind == "c":
+        raise UserError(
+            f"{path}: is {matrix.dtype} {matrix.shape}; with model.measurements {rows} it must be"
+            f" real ({rows}, {BLOCK**2})"
+        )
+    return matrix.astype(np.float32)
 
 
 def _given(config: TrainConfig, path: Path) -> Any:

@@ -17,16 +17,26 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
 from dgunet_jax import checkpoints
+from dgunet_jax.data.config import DataConfig
 from dgunet_jax.models.config import DGUNetConfig, config_from_json
 from dgunet_jax.system import runs, terminal
 from dgunet_jax.system.errors import UserError, listed, one_line, reason
 from dgunet_jax.system.files import replacing
 from dgunet_jax.training import hosts
+from dgunet_jax.training.config import OptimizerConfig
 from dgunet_jax.training.step import TrainState
 
 _WORST = -1e9  # dB; JSON knows no infinity
 _ITEMS = ("params", "model", "training")
 _UNFINISHED = ".orbax-checkpoint-tmp"
+
+
+# What a setting is in a run that was begun before there was such a setting.
+_DEFAULTS = {
+    f"{group}.{field.name}": field.default
+    for group, kind in (("data", DataConfig), ("optimizer", OptimizerConfig))
+    for field in dataclasses.fields(kind)
+}
 
 
 class RunCheckpoints:
@@ -203,7 +213,7 @@ class RunCheckpoints:
         if changed := sorted(
             name
             for name in settings.keys() | self._settings.keys()
-            if settings.get(name) != self._settings.get(name)
+            if settings.get(name, _DEFAULTS.get(name)) != self._settings.get(name)
         ):
             raise UserError(
                 f"{path}: was trained with other settings ({', '.join(changed)}); choose another"

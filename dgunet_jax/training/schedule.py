@@ -63,10 +63,14 @@ def resolve(config: OptimizerConfig, samples_per_epoch: int, batch: int) -> Sche
         epochs = config.epochs or math.ceil(steps / per_epoch)
         cosine = config.cosine_epochs or epochs - _PUBLISHED_WARMUP
         rates = published_rates(config.learning_rate, epochs, cosine)
-        first_steps = np.ceil(np.arange(epochs) * per_epoch).astype(np.int32)
+        first_steps = _first_steps(np.arange(epochs), per_epoch)
         return Schedule(steps, per_epoch, _by_epoch(rates, first_steps))
     if config.schedule == "constant":
         return Schedule(steps, per_epoch, optax.constant_schedule(config.learning_rate))
+    if config.schedule == "halved":
+        starts = np.arange(0, math.ceil(steps / per_epoch), config.halve_epochs)
+        rates = config.learning_rate * np.power(0.5, np.arange(len(starts)))
+        return Schedule(steps, per_epoch, _by_epoch(rates, _first_steps(starts, per_epoch)))
     if config.warmup_steps >= steps:
         raise UserError(
             f"warmup_steps is {config.warmup_steps}; it must be below the steps of {config.epochs}"
@@ -80,6 +84,11 @@ def resolve(config: OptimizerConfig, samples_per_epoch: int, batch: int) -> Sche
         end_value=config.final_learning_rate,
     )
     return Schedule(steps, per_epoch, rate)
+
+
+def _first_steps(epochs: NDArray[np.int64], per_epoch: float) -> NDArray[np.int32]:
+    """The first step of each of these epochs, counted from 0."""
+    return np.ceil(epochs * per_epoch).astype(np.int32)
 
 
 def _by_epoch(rates: NDArray[np.float64], first_steps: NDArray[np.int32]) -> optax.Schedule:

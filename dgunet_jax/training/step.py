@@ -1,7 +1,7 @@
 """The training state and one step of it, sharded over the batch."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -13,8 +13,10 @@ from dgunet_jax.data.measurements import simulate
 from dgunet_jax.data.transforms import unit_range
 from dgunet_jax.metrics import psnr_jax
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.models.network import DGUNet, without_operator
+from dgunet_jax.models.network import DGUNet, first_estimate
+from dgunet_jax.models.parameters import init_params
 from dgunet_jax.models.unfold import stage_params
+from dgunet_jax.operators.library import SamplingMatrix
 from dgunet_jax.training import losses
 from dgunet_jax.training.config import OptimizerConfig
 from dgunet_jax.training.losses import LossStages
@@ -125,11 +127,9 @@ def init_state(
     model: DGUNet, optimizer: optax.GradientTransformation, mesh: Mesh, config: OptimizerConfig
 ) -> TrainState:
     """The state before the first step, on every device."""
-    network = without_operator(model.config)
 
     def init(key):
-        images = jnp.zeros((1, network.multiple, network.multiple, network.channels))
-        return state_of(DGUNet(network).init(key, images)["params"], optimizer, config)
+        return state_of(init_params(model.config, key), optimizer, config)
 
     return jax.jit(init, out_shardings=replicated(mesh))(jax.random.key(config.seed))
 
@@ -170,16 +170,23 @@ def make_train_step(
     """
     model = model.clone(config=model.config.on(mesh.devices.flat[0].platform))
 
+    def learned(tree):
+        """Zeros where nothing is learned."""
+        if config.learn_matrix or not model.config.measurements:
+            return tree
+        return {**tree, "sampling_matrix": jnp.zeros_like(tree["sampling_matrix"])}
+
     def gradient_of(params, batch):
-        network, inputs, first, target = inputs_of(model, batch)
+        network, inputs, told, first, target = inputs_of(model, params, batch)
 
         def total(params):
-            restored: Any = network.apply({"params": params}, inputs)
+            restored: Any = network.apply({"params": params}, inputs, **told)
             stage_losses = losses.stage_losses(config.loss, restored.stages, target)
             loss = losses.total(stage_losses, config.loss_stages)
             return loss, (stage_losses, restored.stages)
 
         gradient, (stage_losses, stages) = jax.grad(total, has_aux=True)(params)
+        gradient = learned(gradient)
         psnr = jax.vmap(_psnr, (0, None))(stages, target)
         input_psnr = _psnr(first, target)
         # That of an input which is its target is infinite, and there is nothing to gain.
@@ -228,7 +235,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         # Of the step, not of the updates made: skipped ones do not delay the schedule.
         learning_rate = jnp.asarray(rate(state.step), float)
-        updates = jax.tree.map(lambda update: -learning_rate * update, updates)
+        updates = jax.tree.map(lambda update: -learning_rate * update, learned(updates))
         params = optax.apply_updates(state.params, updates)
         params, opt_state = (
             jax.tree.map(lambda new, old: jnp.where(finite, new, old), *pair)
@@ -279,19 +286,44 @@ def make_train_step(
     return jax.jit(step, donate_argnums=0, compiler_options=options)
 
 
-def inputs_of(model: DGUNet, batch: Any) -> tuple[DGUNet, Any, Array, Array]:
-    """Return the network of a batch, its inputs, the images it begins with, and the targets.
+class Inputs(NamedTuple):
+    """What a network is called with, and what its result is compared with.
+
+    Attributes:
+      network: with the operator of the batch, where that is known.
+      inputs: degraded images, or measurements.
+      told: arguments of the call by name: the noise, where the network takes it.
+      first: the images it begins with, (N, H, W, C).
+      target: clean images, (N, H, W, C).
+    """
+
+    network: DGUNet
+    inputs: Any
+    told: dict[str, Any]
+    first: Array
+    target: Array
+
+
+def inputs_of(model: DGUNet, params: Any, batch: Any) -> Inputs:
+    """Return what a network is called with for a batch.
 
     Where the degradation is known, the batch has the operator, and the inputs are what it measures
-    of the targets (`measurements.simulate`).
+    of the targets (`measurements.simulate`). For compressive sensing, whose x₀ is no picture as the
+    matrix has any scale, `first` is Φᵀ(ΦΦᵀ)⁻¹Φx.
     """
     target = unit_range(batch["target"])
     if "operator" not in batch:
         images = unit_range(batch["input"])
-        return model, images, images, target
-    operator = batch["operator"]
+        first = images
+        if model.config.measurements:
+            sampling = SamplingMatrix(params["sampling_matrix"])
+            first = sampling.least_norm(sampling.forward(images))
+        return Inputs(model, images, {}, first, target)
+    operator, config = batch["operator"], model.config
     y = simulate(operator, target, batch["sigma"], batch["seed"])
-    return model.clone(operator=operator), y, operator.start(y), target
+    told = {"noise": batch["sigma"] / 255} if config.noise_input else {}
+    first = first_estimate(operator, y, config.start_steps)
+    return Inputs(model.clone(operator=operator), y, told, first, target)
 
 
 def _psnr(images: Array, targets: Array) -> Array:

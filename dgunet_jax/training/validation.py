@@ -55,7 +55,7 @@ def validate(model: DGUNet, params: Mapping[str, Any], held_out: HeldOut) -> Sco
     own = range(jax.process_index(), len(held_out), jax.process_count())
     with hosts.all_or_none():
         if own:
-            score = _measured_scores if held_out.known else _scores
+            score = _measured_scores if _is_measured(model, held_out) else _scores
             for i, found in score(model, params, held_out, own):
                 scores[i] = found
     noisy, *stages = hosts.gathered(scores).sum(axis=0).mean(axis=0).tolist()
@@ -127,7 +127,7 @@ def _shown(
 ) -> Iterator[Shown]:
     """Yield the first pictures, clamped to [0, 1]; noise of any strength is meant."""
     indices = range(len(held_out))[:count]
-    if held_out.known:
+    if _is_measured(model, held_out):
         yield from (_measured(model, params, held_out, index) for index in indices)
         return
     restorer = Restorer(model, {"params": params})
@@ -137,8 +137,13 @@ def _shown(
         yield Shown(pair["input"].clip(0, 1), estimates.clip(0, 1), pair["target"])
 
 
+def _is_measured(model: DGUNet, held_out: HeldOut) -> bool:
+    """Whether pictures are measured here, by known operators or by the network's own matrix."""
+    return held_out.known or bool(model.config.measurements)
+
+
 def _measured(model: DGUNet, params: Mapping[str, Any], held_out: HeldOut, index: int) -> Shown:
-    """A picture of a known degradation, restored, clamped to [0, 1]."""
+    """A picture that is measured here, restored, clamped to [0, 1]."""
     batch = held_out.measured(index)
     start, stages = _restored(model.config, params, batch)
     images = (np.asarray(start)[0], np.asarray(stages)[:, 0], batch["target"][0])
@@ -147,10 +152,10 @@ def _measured(model: DGUNet, params: Mapping[str, Any], held_out: HeldOut, index
 
 @functools.partial(jax.jit, static_argnums=0)
 def _restored(config: DGUNetConfig, params: Any, batch: Any) -> tuple[jax.Array, jax.Array]:
-    """Return what the network of a known degradation begins with, and all estimates."""
-    model, y, start, _ = inputs_of(DGUNet(config), batch)
-    restored: Any = model.apply({"params": params}, y)
-    return start, restored.stages
+    """Return what the network begins with, see `Inputs`, and all estimates."""
+    given = inputs_of(DGUNet(config), params, batch)
+    restored: Any = given.network.apply({"params": params}, given.inputs, **given.told)
+    return given.first, restored.stages
 
 
 def _measured_scores(
@@ -175,7 +180,7 @@ def _draw(rows: list[list[tuple[str, np.ndarray]]], path: Path) -> None:
     axes = figure.subplots(len(rows), len(rows[0]), squeeze=False)
     for row, pictures in zip(axes, rows, strict=True):
         for ax, (title, image) in zip(row, pictures, strict=True):
-            ax.imshow(image)
+            ax.imshow(np.broadcast_to(image, (*image.shape[:2], 3)))  # of luma too
             ax.set_title(title, fontsize=9)
             ax.axis("off")
     with replacing(path) as file:

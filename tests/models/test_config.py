@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig, variant
-from dgunet_jax.models.network import DGUNet, abstract_params, flatten
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.models.parameters import abstract_params, flatten
 from dgunet_jax.operators.library import Identity
 from dgunet_jax.system.errors import UserError
 from tests.choices import PLUS, SENSING

@@ -12,7 +12,7 @@ from jax import export
 
 from dgunet_jax import DGUNet, DGUNetConfig
 from dgunet_jax.models.convolution import kernels
-from dgunet_jax.models.network import abstract_params
+from dgunet_jax.models.parameters import abstract_params
 from tests import choices
 
 # Widths that XLA's CPU backend gets filled up to 64 channels.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dgunet_jax.models.network import mismatches
+from dgunet_jax.models.parameters import mismatches
 
 
 def test_everything_that_is_wrong_is_named():

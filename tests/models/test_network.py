@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dgunet_jax.convert.pytorch import from_pytorch
-from dgunet_jax.models.network import DGUNet, flatten
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.models.parameters import flatten
 from dgunet_jax.models.unfold import unfold
 from tests import golden_numbers
 from tests.choices import CHOICES, estimates, images, make, run

@@ -91,6 +91,7 @@ CASES: dict[str, Case] = {
     "mask_of_each": Case(lambda rng: Mask(rng.random((2, 37, 31, 1)))),
     "blur": Case(lambda rng: Blur(kernel(rng, 5, 4)), any_size=True),
     "blur_circular": Case(lambda rng: Blur(kernel(rng, 4, 7), "circular"), any_size=True),
+    "blur_valid": Case(lambda rng: Blur(kernel(rng, 4, 7), "valid"), any_size=True),
     "blur_reflect": Case(lambda rng: Blur(even(rng, 5), "reflect"), loose=1.08, any_size=True),
     "blur_reflect_uneven": Case(lambda rng: Blur(kernel(rng, 5, 4), "reflect"), loose=1.6),
     "blur_of_each": Case(lambda rng: Blur(kernel(rng, 2, 3, 5)), any_size=True),

@@ -37,7 +37,7 @@ REFUSED = {
     "kernel_empty": (lambda: Blur(np.ones((0, 3))), r"\(0, 3\); it must be \(h, w\)"),
     "kernel_complex": (lambda: Blur(1j * ONES), "complex128; it must be an array of real numbers"),
     "kernel_text": (lambda: Blur("box"), r"kernel has the shape \(\)"),
-    "border": (lambda: Blur(ONES, "wrap"), "border is 'wrap'; it must be 'zero', 'circular' or"),
+    "border": (lambda: Blur(ONES, "wrap"), "border is .wrap.; it must be .zero., .circular., .ref"),
     "mask": (lambda: Mask(2 * ONES - 3), r"mask has values from -1 to -1; .* in \[0, 1\]"),
     "mask_above": (lambda: Mask(np.array([[0, 1.5]])), r"from 0 to 1.5"),
     "factor": (lambda: Downsample(0), "factor is 0; it must be a whole number, at least 1"),

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
-from dgunet_jax.models.network import DGUNet, abstract_params
+from dgunet_jax.models.network import DGUNet
+from dgunet_jax.models.parameters import abstract_params
 from dgunet_jax.restoration.plan import MOST_BUCKETS, Planner, TooLarge, free_memory, held_per_pixel
 from dgunet_jax.restoration.shapes import (
     Box,

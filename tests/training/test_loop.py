@@ -251,6 +251,19 @@ def test_what_changes_only_the_cost_may_be_changed(finished, start, tmp_path):
     assert loop.train(settings(init_from=start, **changes), tmp_path).step == 6
 
 
+def test_a_run_that_was_begun_before_a_setting_existed_goes_on(finished, start, tmp_path):
+    workdir, _ = finished
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+    for path in tmp_path.glob("checkpoints/*/model/metadata"):
+        content = json.loads(path.read_text())
+        del content["training"]["settings"]["data.symmetries"]
+        path.write_text(json.dumps(content))
+    assert loop.train(settings(init_from=start), tmp_path).step == 6
+    with pytest.raises(UserError, match=r"other settings \(data\.symmetries\)"):
+        data = {"symmetries": "flip_transpose"}
+        loop.train(settings(init_from=start, data=data), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
