@@ -47,6 +47,8 @@ class Protocol:
         clamped to [0, 1], which "luma" and "aligned" are not defined on.
       padding: the network's images are padded to multiples of this, in pixels: by reflection, for
         compressive sensing by zeros.
+      tile: side of the tiles that images are restored in, each by itself, in pixels; they are
+        padded by zeros to its next multiple, by all of it where they have one already. None: whole.
       self_ensemble: whether the published numbers are means over the eight flips and rotations.
       sigma: standard deviation, on the [0, 255] scale, of the noise added to clean images; None:
         the data set has degraded images, or the network samples the clean ones.
@@ -63,6 +65,7 @@ class Protocol:
     measure: Measure
     rounded: bool = True
     padding: int = 8
+    tile: int | None = None
     self_ensemble: bool = False
     sigma: float | None = None
     ratio: int | None = None
@@ -96,7 +99,12 @@ class Protocol:
         """Return metrics, rounding, padding, noise, measurements and self-ensemble in one line."""
         words = [MEASURES[self.measure], "8 bits" if self.rounded else "clamped, not rounded"]
         filled = "reflection" if self.ratio is None else "zeros"
-        words += [f"padded to multiples of {self.padding} by {filled}"]
+        if self.tile is None:
+            words += [f"whole, padded to multiples of {self.padding} by {filled}"]
+        else:
+            words += [
+                f"padded by zeros, restored in tiles of {self.tile}×{self.tile} by themselves"
+            ]
         if self.ratio is not None:
             words += [f"{self.measurements} measurements of each 32×32 block ({self.ratio} %)"]
         words += [] if self.sigma is None else [f"noise of σ = {self.sigma:g}"]
@@ -141,7 +149,9 @@ _GAUSSIAN = {
     ("urban100", "Urban100", 100): {15: (33.67, None), 25: (31.27, None), 50: (27.94, None)},
 }
 
+_RATIOS = (1, 4, 10, 25, 30, 40, 50)
 _SENSING = {
+    ("set14", "Set14", 14): {},
     ("set11", "Set11", 11): {
         1: ((22.09, 0.6096), (22.15, 0.6114)),
         4: ((26.84, 0.8249), (26.83, 0.8230)),
@@ -190,10 +200,16 @@ _ALL = (
         for sigma, numbers in rows.items()
     ),
     *(
-        Protocol(f"{name}_{ratio}", f"{title}, {ratio} % measured", "grey", rounded=False,
-                 padding=32, ratio=ratio, layout="clean", count=count, published=_paper(*numbers))
+        Protocol(f"{name}_{ratio}{ending}", f"{title}, {ratio} % measured{how}", "grey",
+                 rounded=False, padding=32, tile=tile, ratio=ratio, layout="clean", count=count,
+                 published=published)
         for (name, title, count), rows in _SENSING.items()
-        for ratio, numbers in rows.items()
+        for ratio in _RATIOS
+        for published in [_paper(*rows[ratio]) if ratio in rows else ()]
+        # The published numbers belong to the tiles of the released code.
+        for ending, how, tile, published in (
+            ("", ", tiles", 128, published), ("_whole", ", whole", None, ())
+        )
     ),
     Protocol("sots", "SOTS outdoor", "rgb", count=500, published=_one(24.78, 0.940)),
     Protocol("lol", "LOL test", "rgb", count=15, published=_one(21.87, 0.823)),

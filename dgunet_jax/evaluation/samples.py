@@ -76,10 +76,15 @@ Turns = Iterator[Iterator[Result]]
 
 
 class Network:
-    """Restores samples by a network."""
+    """Restores samples by a network.
 
-    def __init__(self, restorer: Restorer):
-        self._restorer = restorer
+    Args:
+      restorer: of the network.
+      tile: side of tiles in which each is restored, see `Protocol`; None: whole.
+    """
+
+    def __init__(self, restorer: Restorer, tile: int | None = None):
+        self._restorer, self._tile = restorer, tile
 
     def files(self, sample: Sample) -> tuple[Path, ...]:
         """Return the files that a sample's scores depend on."""
@@ -91,6 +96,9 @@ class Network:
         What is in memory during a turn fits into it, so each must be used up before the next one.
         `announce` is called with one line of text before something that takes time.
         """
+        if self._tile is not None:
+            yield (self._in_tiles(sample, self._tile, announce) for sample in samples)
+            return
         schedule = self._restorer.schedule((sample.size for sample in samples), _HELD)
         fitting, too_large = schedule.arrange(samples)
         yield ((each, UserError(f"{each.files[0]}: {why}")) for each, why in too_large)
@@ -110,6 +118,25 @@ class Network:
             else:
                 (degraded, target), estimates = found
                 yield sample, RestoredSample(sample, estimates[-1], degraded, target)
+
+    def _in_tiles(self, sample: Sample, tile: int, announce: Callable[[str], None]) -> Result:
+        """Restore a sample in tiles that know nothing of each other."""
+        try:
+            degraded, target = sample.read()
+            height, width, channels = degraded.shape
+            rows, columns = (side // tile + 1 for side in (height, width))
+            padded = np.zeros((rows * tile, columns * tile, channels), np.float32)
+            padded[:height, :width] = degraded
+            tiles = padded.reshape(rows, tile, columns, tile, channels).swapaxes(1, 2)
+            tiles = tiles.reshape(-1, tile, tile, channels)
+            schedule = self._restorer.schedule([(tile, tile)] * len(tiles))
+            found = dict(self._restorer.each(enumerate(tiles), schedule, announce=announce))
+        except UserError as error:
+            return sample, error
+        image = np.stack([found[i][-1] for i in range(len(tiles))])
+        image = image.reshape(rows, columns, tile, tile, channels).swapaxes(1, 2)
+        image = image.reshape(padded.shape)[:height, :width]
+        return sample, RestoredSample(sample, image, degraded, target)
 
 
 class Folder:
@@ -237,7 +264,7 @@ class Method:
             precision=self.precision,
             memory=self.memory,
         )
-        return Network(restorer)
+        return Network(restorer, protocol.tile)
 
     def identity(self, protocol: Protocol | None = None) -> dict[str, Any]:
         """Return what the scores depend on, as JSON values; without a protocol, of all of them.

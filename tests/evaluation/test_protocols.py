@@ -14,7 +14,10 @@ def test_protocols_are_complete():
     for name, protocol in PROTOCOLS.items():
         assert protocol.name == name
         assert (protocol.count is None) == (name in GENERIC)
-        assert bool(protocol.published) == (name not in GENERIC)
+        unpublished = name in GENERIC or name.endswith("_whole") or name.startswith("set14")
+        unpublished |= name.endswith(("_30", "_40"))
+        assert bool(protocol.published) != unpublished
+        assert (protocol.tile is not None) == (protocol.channels == 1 and "whole" not in name)
         degraded = protocol.sigma is not None or protocol.ratio is not None
         assert degraded == (protocol.layout == "clean")
         assert (protocol.padding == 32) == (protocol.channels == 1) == (protocol.measure == "grey")
