@@ -209,13 +209,15 @@ def _evaluate(options: argparse.Namespace) -> int:
     import jax
 
     from dgunet_jax.evaluation.command import Task, conduct
+    from dgunet_jax.evaluation.protocols import SUITES, protocols
     from dgunet_jax.evaluation.samples import Method
 
     if jax.process_count() > 1:
         raise UserError("--dataset is evaluated by one process, on all its devices")
     output = options.workdir / "evaluation" / options.dataset
     method = Method(options.workdir, cache=not options.no_cache)
-    return conduct(options.dataset, Task(options.data, output, method))
+    task = Task(options.data, output, method)
+    return conduct(protocols(options.dataset), task, SUITES.get(options.dataset))
 
 
 def run() -> None:

@@ -172,6 +172,12 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--protocol", choices=GENERIC, help="for pairs of your own, in input/ and target/ of DIR"
     )
+    what.add_argument(
+        "--degradation",
+        metavar="TEXT",
+        help="for clean pictures in DIR, which are degraded as in training: 'gaussian(25) | round',"
+        " or a known operator, 'motion_blur(17, 5..15) | gaussian(2)' (see docs/operators.md)",
+    )
     parser.add_argument("--data", metavar="DIR", type=path, required=True, help="the data set")
     add_pairs(parser)
     parser.add_argument(
@@ -213,10 +219,16 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
         "image",
         metavar="IMAGE",
         type=path,
-        help="the degraded picture; for compressive sensing the clean one",
+        help="the degraded picture; for compressive sensing and with --degradation the clean one",
     )
     parser.add_argument(
         "--clean", metavar="IMAGE", type=path, help="the clean picture, if there is one"
+    )
+    parser.add_argument(
+        "--degradation",
+        metavar="TEXT",
+        help="degrade IMAGE, which is clean then, as in training (see docs/operators.md); a network"
+        " that is told its operator needs it",
     )
     parser.add_argument("--output", metavar="DIR", type=path, required=True)
     parser.add_argument(

@@ -13,6 +13,7 @@ from dgunet_jax.analysis.attribution import Patch
 from dgunet_jax.analysis.stages import LOSS
 from dgunet_jax.analysis.study import analyze
 from dgunet_jax.checkpoints import read_aloud
+from dgunet_jax.data.degradations import Degradation
 from dgunet_jax.images import read_image
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.system.compilation import use_cache
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     check_folder(options.output)
     checkpoint = read_aloud(options.checkpoint, options.num_stages, options.weights)
     config = checkpoint.model.config
-    image, clean = _images(options, config)
+    image, clean, degradation = _images(options, config)
     loss, loss_stages, origin = _loss(options.checkpoint)
     began = time.monotonic()
 
@@ -58,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             loss=loss,
             loss_stages=loss_stages,
+            degradation=degradation,
             say=log,
         )
     except UserError as error:
@@ -73,6 +75,8 @@ def run(options: argparse.Namespace) -> int:
         f" {image.shape[1]}×{image.shape[0]} pixels, from column {place.x} and row {place.y} on"
         + ("" if options.clean is None else f"; clean image: {printable(options.clean.name)}"),
     ]
+    if options.degradation is not None:
+        facts.append(f"degraded by {printable(options.degradation)}, seed {options.seed}")
     if clean is not None:
         facts.append(f"gradient flow: loss {loss} of {_OF_STAGES[loss_stages]}, {origin}")
     content = {
@@ -81,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
         **({"stages_assumed": True} if checkpoint.stages_assumed else {}),
         "image": printable(options.image),
         "clean": None if options.clean is None else printable(options.clean),
+        "degradation": options.degradation,
         "quick": options.quick,
         "seed": options.seed,
         **numbers,
@@ -119,6 +124,40 @@ def _loss(checkpoint: Path) -> tuple[str, LossStages, str]:
 
 
 def _images(
+    options: argparse.Namespace, config: DGUNetConfig
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, Degradation | None]:
+    """Return the network's input, the clean image, and by what it is measured.
+
+    For compressive sensing and known operators the input is the clean image.
+    """
+    known = config.takes_operator
+    if known or options.degradation is not None:
+        return _degraded(options, config, known)
+    return *_pair(options, config), None
+
+
+def _degraded(
+    options: argparse.Namespace, config: DGUNetConfig, known: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32], Degradation | None]:
+    """Return what `_images` does of a clean image that is degraded here."""
+    if options.degradation is None:
+        raise UserError(
+            f"{options.checkpoint}: is told what degrades pictures; say it of the clean IMAGE by"
+            " --degradation 'motion_blur(17, 10) | gaussian(2)'"
+        )
+    if options.clean is not None:
+        raise UserError(f"--clean {options.clean}: with --degradation IMAGE is the clean one")
+    degradation = Degradation.parse(options.degradation)
+    if degradation.known != known:
+        rule = "is told what degrades pictures" if known else "is not told what degrades pictures"
+        raise UserError(f"{options.checkpoint}: {rule}; --degradation is {options.degradation}")
+    clean = read_image(options.image, config.channels)
+    if known:
+        return clean, clean, degradation
+    return degradation.apply(clean, np.random.default_rng(options.seed)), clean, None
+
+
+def _pair(
     options: argparse.Namespace, config: DGUNetConfig
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Return the network's input and the clean image, which for sensing is the same."""

@@ -50,7 +50,7 @@ def adjointness(
     def adjoint(r: Array) -> Array:
         return operator.adjoint(r, at=x)
 
-    residual = operator.forward(x) - y
+    residual = jax.tree.map(jnp.subtract, operator.forward(x), y)
 
     def gap(u: Array, w: Array) -> Array:
         left = inner(jax.jvp(adjoint, (residual,), (u,))[1], w)
@@ -103,10 +103,11 @@ def gradient_quality(
       clean: the clean images, or None.
     """
     predicted, pull = jax.vjp(operator.forward, x)
-    residual = predicted - y
-    (gradient,) = pull(residual)
+    residual = jax.tree.map(jnp.subtract, predicted, y)
+    # The adjoint of what JAX transposes.
+    (gradient,) = pull(jax.tree.map(jnp.conj, residual))
     g = operator.adjoint(residual, at=x)
-    after = operator.forward(x - step_size * g) - y
+    after = jax.tree.map(jnp.subtract, operator.forward(x - step_size * g), y)
     return GradientQuality(
         cosine=cosine(g, gradient),
         relative_error=norm(g - gradient) / norm(gradient),
@@ -148,7 +149,7 @@ def step(
     """
     found = largest_singular_value(_linearized(stage, x), x, key, tolerance, most)
     curvature = jnp.square(found.value)
-    sizes = jnp.broadcast_to(jnp.asarray(stage.step_size, x.dtype), curvature.shape)
+    sizes = jnp.broadcast_to(jnp.ravel(jnp.asarray(stage.step_size, x.dtype)), curvature.shape)
     return Step(sizes, curvature, sizes * curvature, found.converged)
 
 

@@ -202,7 +202,7 @@ def sweep(
         jax.tree.map(jnp.zeros_like, stage.params) if weights else None for stage in unfolded.stages
     ]
     of_x, of_memory = zero, jax.tree.map(jnp.zeros_like, states[depth][1])
-    of_y = jnp.zeros_like(trace.y)
+    of_y = jax.tree.map(jnp.zeros_like, trace.y)
     for k in reversed(range(depth)):
         c = own[k]
         of_x = of_x if c is None else of_x + c
@@ -211,7 +211,7 @@ def sweep(
         of_weights[k], of_x, of_memory, more = _pull(
             unfolded.stages[k], x, memory, trace.y, (of_x, of_memory), weights
         )
-        of_y = of_y + more
+        of_y = jax.tree.map(jnp.add, of_y, more)
     _, pull = jax.vjp(unfolded.start, inputs)
     (of_inputs,) = pull((of_x, of_y))
     return Sweep(of_inputs, tuple(estimates), tuple(of_weights) if weights else ())
@@ -336,7 +336,7 @@ def iterate(
 
     def once(state, _):
         x, memory, diverged = state
-        residual = root_mean_square(stage.operator.forward(x) - y)
+        residual = root_mean_square(jax.tree.map(jnp.subtract, stage.operator.forward(x), y))
         after, memory = stage.proximal(stage.gradient(x, y), memory, y)
         result, _ = last.proximal(last.gradient(after, y), memory, y)
         # Written so that NaN counts as too large.

@@ -13,6 +13,8 @@ from dgunet_jax.analysis import attribution, operators, stages
 from dgunet_jax.analysis.attribution import Patch, region
 from dgunet_jax.analysis.operators import Adjointness, GradientQuality, Step
 from dgunet_jax.analysis.stages import LOSS, Contraction, Flow, Progress
+from dgunet_jax.data.degradations import Degradation
+from dgunet_jax.data.measurements import simulate
 from dgunet_jax.metrics import psnr, ssim_uniform
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
@@ -102,7 +104,8 @@ class Study:
       config: of the network.
       loss, loss_stages: whose gradients `flow` measures.
       region: what is analysed, in the image's coordinates.
-      inputs, clean: that part of the images, (h, w, C); clean is None if it is not known.
+      inputs, clean: that part of the images, (h, w, C); clean is None if it is not known. The input
+        of a known operator is its x₀.
       start: x₀, (h, w, C).
       g, v, x: directions, gradient steps and estimates of every stage, each (h, w, C).
       input_scores: of the input, (1,); NaN if clean is None, or if the input is not an image.
@@ -149,6 +152,7 @@ def analyze(
     seed: int = 0,
     loss: str = LOSS,
     loss_stages: LossStages = "all",
+    degradation: Degradation | None = None,
     say: Say = lambda line: None,
 ) -> Study:
     """Measure every stage of a network at an image.
@@ -158,7 +162,7 @@ def analyze(
     Args:
       model, variables: as `dgunet_jax.load` returns them.
       image: the network's input, (H, W, C), nominally in [0, 1]; the clean image of a network for
-        compressive sensing.
+        compressive sensing or for a known operator.
       clean: the clean image of the same shape, if it is known.
       patch: whose origin is explained; None: 16×16 pixels in the middle.
       size: larger images are cut to squares of this side around the patch, pixels.
@@ -166,6 +170,8 @@ def analyze(
       quick: at most 128×128 pixels, without contraction, iteration and attribution.
       seed: of random directions, from 0 to 2³² − 1.
       loss, loss_stages: as the network was trained with, see `flow`.
+      degradation: what is measured of the image by a known operator, drawn by `seed`; None for
+        other networks.
       say: called with a line about each part of the work before it begins.
 
     Raises:
@@ -179,8 +185,8 @@ def analyze(
         region(image.shape[0], image.shape[1], min(side, crop), multiple, patch, option="crop")
     image, clean = _cut(image, place), None if clean is None else _cut(clean, place)
     patch = None if patch is None else patch.moved(-place.x, -place.y)
-    unfolded = unfold(model, variables)
-    inputs = jnp.asarray(image)[None]
+    given = _Given(model, variables, degradation, seed)
+    unfolded, inputs = given.of(image)
     target = None if clean is None else jnp.asarray(clean)[None]
 
     start, y = unfolded.start(inputs)
@@ -202,8 +208,12 @@ def analyze(
             patch = region(around.height, around.width, _PATCH, 1, None)
         else:
             patch = patch.moved(-around.x, -around.y)
-        contraction, explained = _costly(unfolded, _cut(image, around), patch, seed, say)
-        explained = dataclasses.replace(explained, crop=around.moved(place.x, place.y))
+        contraction, explained = _costly(*given.of(_cut(image, around)), patch, seed, say)
+        if explained is not None:
+            explained = dataclasses.replace(explained, crop=around.moved(place.x, place.y))
+    begun = np.asarray(start[0])
+    if degradation is not None:
+        image = begun
     return Study(
         config=config,
         loss=loss,
@@ -211,7 +221,7 @@ def analyze(
         region=place,
         inputs=image,
         clean=clean,
-        start=np.asarray(start[0]),
+        start=begun,
         g=[np.asarray(each[0]) for each in g],
         v=v,
         x=x,
@@ -225,6 +235,29 @@ def analyze(
         contraction=contraction,
         attribution=explained,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """A network and what it is given of an image."""
+
+    model: DGUNet
+    variables: Mapping[str, Any]
+    degradation: Degradation | None
+    seed: int
+
+    def of(self, image: Image) -> tuple[Unfolded, Any]:
+        """Return the network's stages and its inputs, of a batch of one."""
+        if self.degradation is None:
+            return unfold(self.model, self.variables), jnp.asarray(image)[None]
+        rng = np.random.default_rng(self.seed)
+        chain = int(rng.integers(len(self.degradation.chains)))
+        made = self.degradation.measure(image.shape, rng, chain)
+        batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], made)
+        operator, sigma = batch["operator"], batch["sigma"]
+        y = simulate(operator, jnp.asarray(image)[None], sigma, batch["seed"])
+        noise = sigma / 255 if self.model.config.noise_input else None
+        return unfold(self.model.clone(operator=operator), self.variables, noise), y
 
 
 @jax.jit
@@ -284,25 +317,28 @@ def _depth(unfolded: Unfolded, traced: Trace, clean: Image | None, say: Say) -> 
 
 
 def _costly(
-    unfolded: Unfolded, image: Image, patch: Patch, seed: int, say: Say
-) -> tuple[Contraction, PatchAttribution]:
-    """Measure contraction and attribution on a crop."""
-    inputs = jnp.asarray(image)[None]
+    unfolded: Unfolded, inputs: Any, patch: Patch, seed: int, say: Say
+) -> tuple[Contraction, PatchAttribution | None]:
+    """Measure contraction and attribution on a crop; the latter where the input is an image."""
     traced = trace(unfolded, inputs)
     x, memory, key = traced.start, None, jax.random.key(seed)
+    is_image = getattr(inputs, "shape", None) == x.shape and inputs.dtype == x.dtype
     contractions, maps = [], []
     for k, (stage, computed) in enumerate(zip(unfolded.stages, traced.stages, strict=True), 1):
         say(f"stage {k} of {len(traced.stages)}: contraction, attribution")
         key_k = jax.random.fold_in(key, k)
         contractions.append(stages.contraction(stage, x, memory, traced.y, key_k))
-        maps.append(np.asarray(attribution.saliency(unfolded, inputs, traced, patch, k)[0]))
+        if is_image:
+            maps.append(np.asarray(attribution.saliency(unfolded, inputs, traced, patch, k)[0]))
         x, memory = computed.x, computed.memory
+    if not is_image:
+        return _stack(contractions), None
     say("integrated gradients")
     score = attribution.patch_score(unfolded, patch)
     path = attribution.blur_path(np.asarray(inputs), _BLUR, _POINTS)
     integrated = attribution.integrated_gradients(score, path)
     return _stack(contractions), PatchAttribution(
-        crop=Patch(0, 0, image.shape[1], image.shape[0]),
+        crop=Patch(0, 0, x.shape[2], x.shape[1]),
         patch=patch,
         saliency=np.stack(maps),
         radii=np.stack([attribution.effective_radius(each, patch) for each in maps]),

@@ -100,6 +100,8 @@ def adjointness(measured: OperatorMeasures, study: Study) -> str:
     gaps, used = measured.adjointness.random, measured.adjointness.in_use
     if not np.isfinite(gaps).any():
         return _NOTHING
+    if np.nanmax(np.stack([gaps, used])) < EXACT:
+        return f"Φᵀ is the adjoint of Φ, to rounding, {_in(gaps < EXACT, gaps)}."
     if np.nanmax(np.stack([gaps, used])) < NEGLIGIBLE:
         where = _in(gaps < NEGLIGIBLE, gaps)
         return f"Φᵀ is the adjoint of Φ's derivative, {_NEARLY}, {where}."

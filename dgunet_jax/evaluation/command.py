@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from dgunet_jax import __version__
+from dgunet_jax.data.degradations import Degradation
 from dgunet_jax.data.folders import lies_in, visible
 from dgunet_jax.data.pairs import Pattern
 from dgunet_jax.evaluation import report
 from dgunet_jax.evaluation.datasets import find
-from dgunet_jax.evaluation.protocols import SUITES, Protocol, Suite, protocols
+from dgunet_jax.evaluation.protocols import SUITES, Protocol, Suite, protocols, simulated
 from dgunet_jax.evaluation.real_noise import Submission
 from dgunet_jax.evaluation.samples import Method, RestoredSample, Sample, Source
 from dgunet_jax.evaluation.scores import RESULTS, Evaluation, as_json, mean, write_json
@@ -28,6 +29,8 @@ _COMPUTING: Mapping[str, object] = {
     "precision": "highest",
     "no_cache": False,
 }
+Members = Sequence[tuple[str, Protocol]]
+
 _SCORING: Mapping[str, object] = {"limit": None, "save_images": False, **_COMPUTING}
 
 
@@ -66,7 +69,11 @@ def run(options: argparse.Namespace) -> int:
     Raises:
       UserError: nothing could be scored at all.
     """
-    members = protocols(options.dataset or options.protocol)
+    if options.degradation is not None:
+        Degradation.parse(options.degradation)  # which raises what is wrong with it
+        members: Members = [("", simulated(options.degradation))]
+    else:
+        members = protocols(options.dataset or options.protocol)
     visible(options.data)  # which raises what is wrong with it
     pattern = None if options.pairs is None else Pattern.parse(options.pairs)
     if options.check:
@@ -88,24 +95,28 @@ def run(options: argparse.Namespace) -> int:
     )
     limit, save_images = options.limit, options.save_images
     task = Task(options.data, options.output, method, limit, save_images, pattern)
-    return conduct(options.dataset or options.protocol, task)
+    return conduct(members, task, SUITES.get(options.dataset))
 
 
-def conduct(name: str, task: Task) -> int:
-    """Evaluate a data set, a suite or a protocol of that name; print the table and what failed.
+def conduct(members: Members, task: Task, suite: Suite | None = None) -> int:
+    """Evaluate a data set, or all of a suite; print the table and what failed.
+
+    Args:
+      members: as `protocols` returns them.
+      task: what to evaluate.
+      suite: what they belong to; None: there is only one.
 
     Returns:
       0, or 2 if an image could not be scored.
 
     Raises:
-      UserError: there is no such name, or nothing could be scored at all.
+      UserError: nothing could be scored at all.
     """
-    members = protocols(name)
     visible(task.data)  # which raises what is wrong with it
     if lies_in(task.output, task.data):
         raise UserError(f"--output {task.output}: must not be in the data set's folder")
-    if name in SUITES:
-        failures = evaluate_suite(SUITES[name], task)
+    if suite is not None:
+        failures = evaluate_suite(suite, task)
     else:
         ((_, protocol),) = members
         evaluation = evaluate(protocol, task)
@@ -136,7 +147,7 @@ def _refuse(options: argparse.Namespace, unset: Mapping[str, object], why: str) 
             raise UserError(f"--{name.replace('_', '-')}: {why}")
 
 
-def _check(members: Sequence[tuple[str, Protocol]], data: Path, pattern: Pattern | None) -> int:
+def _check(members: Members, data: Path, pattern: Pattern | None) -> int:
     """Report what of the data sets is there, and what is missing."""
     status = 0
     for folder, protocol in members:

@@ -2,15 +2,19 @@
 
 import dataclasses
 import functools
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from dgunet_jax.data.degradations import gaussian_noise
+from dgunet_jax.data.degradations import Degradation, gaussian_noise
 from dgunet_jax.data.folders import files_below, is_folder, no_pictures, visible
+from dgunet_jax.data.measurements import simulate
 from dgunet_jax.data.pairs import (
     FOLDER_NAMES,
     Folders,
@@ -24,8 +28,9 @@ from dgunet_jax.data.pairs import (
 from dgunet_jax.data.transforms import unit_range
 from dgunet_jax.evaluation.protocols import Protocol
 from dgunet_jax.evaluation.real_noise import find_blocks, find_boxes
-from dgunet_jax.evaluation.samples import Degraded, Sample
+from dgunet_jax.evaluation.samples import Degraded, Measurement, Sample
 from dgunet_jax.images import OTHER_ENDINGS, Header, luma, read_header, read_rgb
+from dgunet_jax.operators.base import size_multiple
 from dgunet_jax.system.errors import UserError, is_text, printable, reason
 from dgunet_jax.system.terminal import say
 
@@ -83,7 +88,7 @@ def find(protocol: Protocol, folder: Path, pattern: Pattern | None = None) -> Fo
     elif protocol.layout == "clean":
         start = next((folder / name for name in _CLEAN if is_folder(folder / name)), folder)
         images, others = files_below(start, failures)
-        look = functools.partial(_clean_sample, start, protocol.sigma)
+        look = functools.partial(_clean_sample, start, protocol)
         samples = _checked(look, images, protocol, failures)
     else:
         pairs = _find_pairs(protocol, folder, pattern)
@@ -226,13 +231,43 @@ def _read_pair(image: Path, target: Path) -> Degraded:
     return Degraded(unit_range(read_rgb(image)), read_rgb(target))
 
 
-def _clean_sample(folder: Path, sigma: float | None, path: Path) -> Sample:
-    """Return an image with noise of σ, or as it is for a network that samples it."""
+def _clean_sample(folder: Path, protocol: Protocol, path: Path) -> Sample:
+    """Return an image that is degraded here, or as it is for a network that samples it."""
     header = _header(path)
     place = path.relative_to(folder).with_suffix("").as_posix()
-    read = functools.partial(_read_clean, path, sigma)
+    if protocol.degradation is None:
+        read = functools.partial(_read_clean, path, protocol.sigma)
+    else:
+        read = functools.partial(_read_simulated, path, Degradation.parse(protocol.degradation))
     size = header.height, header.width
     return Sample(place.replace("/", "-"), size, (path,), (place,), read)
+
+
+def _read_simulated(path: Path, degradation: Degradation) -> Degraded:
+    """Read an image and degrade it.
+
+    The name is the seed, so that an image is degraded alike whichever others there are. Rows and
+    columns that a known operator does not take are cut off.
+    """
+    target = read_rgb(path)
+    rng = np.random.default_rng(zlib.crc32(path.stem.encode()))
+    if not degradation.known:
+        return Degraded(degradation.apply(unit_range(target), rng), target)
+    chain = int(rng.integers(len(degradation.chains)))
+    seed = rng.integers(2**32)
+    made = degradation.measure(target.shape, np.random.default_rng(seed), chain)
+    multiple = size_multiple(made["operator"])
+    height, width = (side // multiple * multiple for side in target.shape[:2])
+    if (height, width) != target.shape[:2]:
+        target = target[:height, :width]
+        made = degradation.measure(target.shape, np.random.default_rng(seed), chain)
+    batch = jax.tree.map(lambda leaf: np.asarray(leaf)[None], made)
+    operator = batch["operator"]
+    clean = jnp.asarray(unit_range(target))[None]
+    y = simulate(operator, clean, batch["sigma"], batch["seed"])
+    begun = np.asarray(operator.start(y)[0])
+    y = jax.tree.map(lambda leaf: np.asarray(leaf)[0], y)
+    return Degraded(begun, target, Measurement(y, operator, float(made["sigma"]) / 255))
 
 
 def _read_clean(path: Path, sigma: float | None) -> Degraded:

@@ -52,6 +52,8 @@ class Protocol:
       self_ensemble: whether the published numbers are means over the eight flips and rotations.
       sigma: standard deviation, on the [0, 255] scale, of the noise added to clean images; None:
         the data set has degraded images, or the network samples the clean ones.
+      degradation: what is simulated on clean images, as `data.degradation` of training has it;
+        None: nothing of that kind.
       ratio: measurements in percent of the pixels, for compressive sensing; else None.
       layout: how the data set lies in its folder, see `datasets.find`.
       list_file: name of the list of its test images, for the layout "listed".
@@ -68,6 +70,7 @@ class Protocol:
     tile: int | None = None
     self_ensemble: bool = False
     sigma: float | None = None
+    degradation: str | None = None
     ratio: int | None = None
     layout: Layout = "pairs"
     list_file: str | None = None
@@ -84,6 +87,15 @@ class Protocol:
     def measurements(self) -> int:
         """Measurements of each block of 32×32 pixels; 0 if the images are not sampled."""
         return 0 if self.ratio is None else math.ceil(10.24 * self.ratio)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the network is told what degraded the images."""
+        if self.degradation is None:
+            return False
+        from dgunet_jax.data.degradations import Degradation  # which imports JAX
+
+        return Degradation.parse(self.degradation).known
 
     @property
     def has_targets(self) -> bool:
@@ -108,6 +120,7 @@ class Protocol:
         if self.ratio is not None:
             words += [f"{self.measurements} measurements of each 32×32 block ({self.ratio} %)"]
         words += [] if self.sigma is None else [f"noise of σ = {self.sigma:g}"]
+        words += [] if self.degradation is None else [f"degraded by {self.degradation}"]
         words += ["published with ×8 self-ensemble"] if self.self_ensemble else []
         words += [self.note] if self.note else []
         return "; ".join(words)
@@ -239,6 +252,22 @@ _SUITES = (
     ),
 )  # fmt: skip
 SUITES = {suite.name: suite for suite in _SUITES}
+
+
+def simulated(degradation: str) -> Protocol:
+    """Return the protocol of clean pictures that are degraded here.
+
+    Args:
+      degradation: as `Protocol` has it.
+    """
+    return Protocol(
+        f"degradation {degradation}",
+        "clean pictures",
+        "rgb",
+        rounded=False,
+        layout="clean",
+        degradation=degradation,
+    )
 
 
 def protocols(name: str) -> list[tuple[str, Protocol]]:

@@ -32,14 +32,24 @@ _HELD = 380
 _AT_ONCE = 12  # samples of a turn that are read, or wait to be scored
 
 
+class Measurement(NamedTuple):
+    """What a known operator measured of an image, with noise of σ in the image's unit."""
+
+    y: Any
+    operator: Any
+    sigma: float
+
+
 class Degraded(NamedTuple):
     """What a network takes, and its target, which is None where it is not published.
 
-    For compressive sensing the network takes the clean image and samples it itself.
+    For compressive sensing the network takes the clean image and samples it itself. Where a known
+    operator has measured something, `image` is its x₀.
     """
 
     image: NDArray[np.float32]  # (H, W, C)
     target: NDArray[np.uint8] | None  # the same shape
+    measured: Measurement | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,8 +106,12 @@ class Network:
         What is in memory during a turn fits into it, so each must be used up before the next one.
         `announce` is called with one line of text before something that takes time.
         """
+        config = self._restorer.planner.config
         if self._tile is not None:
             yield (self._in_tiles(sample, self._tile, announce) for sample in samples)
+            return
+        if config.takes_operator:
+            yield map(self._measured, samples)
             return
         schedule = self._restorer.schedule((sample.size for sample in samples), _HELD)
         fitting, too_large = schedule.arrange(samples)
@@ -116,13 +130,25 @@ class Network:
             if isinstance(found, UserError):
                 yield sample, found
             else:
-                (degraded, target), estimates = found
+                (degraded, target, _), estimates = found
                 yield sample, RestoredSample(sample, estimates[-1], degraded, target)
+
+    def _measured(self, sample: Sample) -> Result:
+        """Restore a sample from what a known operator measured of it."""
+        try:
+            degraded = sample.read()
+            assert degraded.measured is not None  # as `Method.check` has it
+            y, operator, sigma = degraded.measured
+            noise = sigma if self._restorer.planner.config.noise_input else None
+            image = self._restorer.measured(y, operator, noise)
+        except UserError as error:
+            return sample, UserError(f"{sample.files[0]}: {error}")
+        return sample, RestoredSample(sample, image, degraded.image, degraded.target)
 
     def _in_tiles(self, sample: Sample, tile: int, announce: Callable[[str], None]) -> Result:
         """Restore a sample in tiles that know nothing of each other."""
         try:
-            degraded, target = sample.read()
+            degraded, target, _ = sample.read()
             height, width, channels = degraded.shape
             rows, columns = (side // tile + 1 for side in (height, width))
             padded = np.zeros((rows * tile, columns * tile, channels), np.float32)
@@ -176,7 +202,7 @@ class Folder:
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths)
             raise UserError(f"{self._folder}: holds {names} for {sample.name}")
-        degraded, target = sample.read()
+        degraded, target, _ = sample.read()
         image = read_image(paths[0], degraded.shape[2])
         if image.shape != degraded.shape:
             sizes = [f"{each.shape[1]}×{each.shape[0]}" for each in (image, degraded)]
@@ -232,6 +258,12 @@ class Method:
         if not self.is_checkpoint:
             return
         config = self._checkpoint.model.config
+        if config.takes_operator != protocol.is_known:
+            takes = "is told" if config.takes_operator else "has learned"
+            needs = "known" if protocol.is_known else "not known"
+            raise UserError(
+                f"{self.path}: {takes} what degrades pictures; that of {protocol.name} is {needs}"
+            )
         if config.measurements != protocol.measurements:
             takes, needs = (
                 f"{m} measurements of each block" if m else "pictures that are not sampled"
@@ -259,7 +291,7 @@ class Method:
             self._checkpoint.variables,
             self_ensemble=self._ensemble(protocol),
             tile=self.tile,
-            mesh=self._mesh,
+            mesh=self.mesh if protocol.is_known else self._mesh,
             dtype=self.dtype,
             precision=self.precision,
             memory=self.memory,

@@ -135,7 +135,7 @@ class DGUNetConfig:
             raise UserError(
                 "blockwise is true without measurements; only sampled blocks stand alone"
             )
-        if self.start_steps and (self.degradation != "known" or self.measurements):
+        if self.start_steps and not self.takes_operator:
             raise UserError(
                 f"start_steps is {self.start_steps}; only a known operator's measurement has such"
             )
@@ -145,6 +145,11 @@ class DGUNetConfig:
             raise UserError(
                 f"channels is {self.channels}; a sampling matrix measures images of 1 channel"
             )
+
+    @property
+    def takes_operator(self) -> bool:
+        """Whether the network is given the operator that has measured what it restores."""
+        return self.degradation == "known" and not self.measurements
 
     @property
     def multiple(self) -> int:

@@ -200,9 +200,7 @@ class DGUNet(nn.Module):
 
     def setup(self):
         config = self.config
-        if (self.operator is not None) != (
-            config.degradation == "known" and not config.measurements
-        ):
+        if (self.operator is not None) != config.takes_operator:
             raise UserError(
                 f"degradation {config.degradation!r} with {config.measurements} measurements"
                 f" {'takes no' if self.operator is not None else 'needs an'} operator"

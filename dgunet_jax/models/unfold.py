@@ -36,8 +36,13 @@ class UnfoldedStage:
 
     @property
     def step_size(self) -> Array | float:
-        """ρ, a scalar; 0 where there is no gradient step."""
-        return self.params.get("step_size", 0.0)
+        """ρ, a scalar; 0 where there is no gradient step.
+
+        Of a known operator that tells its norm ρ/‖Φ‖², which may be (N, 1, 1, 1).
+        """
+        step_size = self.params.get("step_size", 0.0)
+        norm = self.shared.squared_norm
+        return step_size if norm is None else step_size / norm
 
     def gradient(self, x: Array, y: Array) -> Array:
         """v = x − ρ Φᵀ(Φ(x) − y), (N, H, W, C)."""

@@ -138,7 +138,7 @@ def _noise(options: argparse.Namespace, config: DGUNetConfig) -> float | None:
 
 def _check_task(options: argparse.Namespace, checkpoint: Path, config: DGUNetConfig) -> None:
     """Raises a UserError unless the checkpoint is for this command."""
-    known = config.degradation == "known" and not config.measurements
+    known = config.takes_operator
     if known != (options.operator is not None):
         rule = "needs --operator, which says" if known else "takes no --operator; it has learned"
         raise UserError(f"{checkpoint}: {rule} what degrades the pictures")

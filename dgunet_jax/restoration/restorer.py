@@ -84,7 +84,7 @@ class Restorer:
     ):
         config = model.config if dtype is None else dataclasses.replace(model.config, dtype=dtype)
         devices = _devices(mesh)
-        known = config.degradation == "known" and not config.measurements
+        known = config.takes_operator
         self._one_by_one = known and not (model.operator is not None and _shares(model))
         if self._one_by_one:
             _refuse(mesh=mesh, tile=tile, self_ensemble=self_ensemble or None)

@@ -184,7 +184,7 @@ class TrainConfig:
             raise UserError(
                 f"patch is {self.data.patch}; it must be a multiple of {self.model.multiple}"
             )
-        known = self.model.degradation == "known" and not self.model.measurements
+        known = self.model.takes_operator
         simulated = self.data.simulated
         if known != (simulated is not None and simulated.known):
             raise UserError(

@@ -35,7 +35,7 @@ def test_find_knows_folders_of_pairs(tmp_path, inside, folders):
     found = find(RGB, tmp_path)
     assert names(found) == ["0", "1"]
     assert (found.failures, found.others) == ([], [])
-    image, target = found.samples[1].read()
+    image, target, _ = found.samples[1].read()
     np.testing.assert_array_equal(target, clean(1))
     np.testing.assert_array_equal(image, degraded(1).astype(np.float32) / np.float32(255))
     assert found.samples[1].size == SIZE
@@ -217,7 +217,7 @@ def test_noise_of_clean_images_is_gaussian_and_always_the_same(tmp_path):
     for name in ("a", "b"):
         save(tmp_path / f"{name}.png", big)
     first, second = find(PROTOCOLS["cbsd68_50"], tmp_path).samples
-    image, target = first.read()
+    image, target, _ = first.read()
     np.testing.assert_array_equal(target, big)
     noise = 255 * image - 250.0
     assert noise.std() == pytest.approx(50, rel=0.01)

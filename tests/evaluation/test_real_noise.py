@@ -37,7 +37,7 @@ def test_find_blocks_makes_a_sample_of_every_block(blocks):
     assert names == ["01-01", "01-02", "01-03", "02-01", "02-02", "02-03"]
     for i, sample in enumerate(found.samples):
         assert sample.size == SIZE
-        image, target = sample.read()
+        image, target, _ = sample.read()
         np.testing.assert_array_equal(target, clean(i))
         np.testing.assert_array_equal(image, degraded(i).astype(np.float32) / np.float32(255))
 
@@ -148,7 +148,7 @@ def test_find_boxes_makes_a_sample_of_every_box(folder):
     assert found.failures == []
     corners = [(i, each) for i in range(2) for each in BOXES[i]]
     for sample, (i, each) in zip(found.samples, corners, strict=True):
-        degraded, target = sample.read()
+        degraded, target, _ = sample.read()
         assert target is None
         assert degraded.shape[:2] == sample.size == (24, 32)
         assert degraded.dtype == np.float32

@@ -71,7 +71,9 @@ def test_a_gradient_step_is_scaled_by_the_norm_and_begins_at_the_adjoint():
     np.testing.assert_allclose(begun, operator.adjoint(y) / norm, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(measured, y)
     first = unfolded.stages[0]
-    expected = begun - first.step_size / norm * operator.adjoint(operator.forward(begun) - y)
+    step_size = variables["params"]["first"]["step_size"]
+    np.testing.assert_allclose(first.step_size, step_size / norm, rtol=1e-5)
+    expected = begun - first.step_size * operator.adjoint(operator.forward(begun) - y)
     np.testing.assert_allclose(first.gradient(begun, y), expected, rtol=1e-5, atol=1e-6)
 
 
