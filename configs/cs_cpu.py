@@ -32,12 +32,12 @@ def get_config(variant: str = "") -> ConfigDict:
                 degradation="clean",
                 color="luma",
                 symmetries="flip_transpose",
-                patch=128 if second else 32,
-                batch=2 if second else 32,
+                patch=128 if second else 32,  # 16 blocks or one
+                batch=1 if second else 16,
                 samples_per_picture=200,
             ),
             optimizer=OptimizerConfig(
-                steps=500 if second else 1500,
+                steps=400 if second else 1200,
                 schedule="cosine",
                 warmup_steps=50 if second else 100,
                 learning_rate=3e-4 if second else 1e-3,
@@ -47,7 +47,7 @@ def get_config(variant: str = "") -> ConfigDict:
                 loss="clamped_squares",
             ),
             report=ReportConfig(
-                progress_every=50, evaluate_every=500, pictures_every=500, save_every=100
+                progress_every=50, evaluate_every=400, pictures_every=400, save_every=100
             ),
         )
     )

@@ -105,6 +105,7 @@ def add_no_cache(arguments: Arguments) -> None:
     )
 
 
+BESIDE = "_restored"  # goes behind the names of results that lie beside their inputs
 DEFAULT_SIGMA = 2.0  # of photographs; on the [0, 255] scale
 
 
@@ -135,7 +136,9 @@ def add_restoring(restore: argparse.ArgumentParser) -> None:
         type=lambda text: str(path(text)),
         help="pictures, folders and quoted patterns (**/*.png); or measurements (.npy, .npz, .mat)",
     )
-    restore.add_argument("--output", metavar="DIR", type=path, required=True)
+    restore.add_argument(
+        "--output", metavar="DIR", type=path, help=f"(default: beside each input, as NAME{BESIDE})"
+    )
     add_reading(restore)
     files = restore.add_argument_group("files")
     files.add_argument(

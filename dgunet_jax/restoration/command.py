@@ -13,7 +13,7 @@ from jax.sharding import AxisType, Mesh
 
 from dgunet_jax.checkpoints import read_aloud
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.options import DEFAULT_SIGMA
+from dgunet_jax.options import BESIDE, DEFAULT_SIGMA
 from dgunet_jax.pretrained import ANY_OPERATOR, bundled
 from dgunet_jax.restoration.inputs import Input, find, place
 from dgunet_jax.restoration.known import Named
@@ -57,7 +57,9 @@ def _restore(options: argparse.Namespace) -> int:
         raise UserError(f"--suffix {options.suffix}: must not contain a path")
     mesh = parse_mesh(options.mesh)
     memory = parse_bytes(options.memory)
-    check_folder(options.output)
+    if options.output is not None:
+        check_folder(options.output)
+    suffix = options.suffix or (BESIDE if options.output is None else "")
     named = None if options.operator is None else Named.parse(options.operator)
     _check_options(options)
     found, failures = find(options.inputs, options.output)
@@ -75,7 +77,7 @@ def _restore(options: argparse.Namespace) -> int:
         inputs,
         options.output,
         ending=_ENDINGS.get(options.format, f".{options.format}"),
-        suffix=options.suffix,
+        suffix=suffix,
         compare=options.compare,
         stages=options.stages,
         kept=[each.path for each in found],

@@ -198,7 +198,7 @@ class Job:
 
 def place(
     inputs: Iterable[Input],
-    output: Path,
+    output: Path | None,
     *,
     ending: str | None = ".png",
     suffix: str = "",
@@ -206,11 +206,12 @@ def place(
     stages: bool = False,
     kept: Iterable[Path] = (),
 ) -> list[Job]:
-    """Where everything is written: `output`/place/NAME`suffix``ending`.
+    """Where everything is written: `output`/place/NAME`suffix``ending`, or beside the input.
 
     Pictures whose outputs would have one name (a.jpg and a.png) keep their ending before it.
 
     Args:
+      output: a folder; None: that of each input.
       ending: of the files, with the dot; None: each input's own.
       kept: files that are inputs too, and cannot be read.
 
@@ -220,7 +221,7 @@ def place(
 
     def job(source: Input, name: str) -> Job:
         own = ENDINGS.get(source.path.suffix.lower(), ".png")
-        base = output / source.place.parent
+        base = source.path.parent if output is None else output / source.place.parent
         return Job(
             source.path,
             source.size,
@@ -234,7 +235,7 @@ def place(
         return source.place.stem if known else source.place.name
 
     inputs = list(inputs)
-    key = _folded if _folds_names(output) else str  # of two names for one file
+    key = _folded if _folds_names(output or Path()) else str  # of two names for one file
     jobs = [job(source, stem(source)) for source in inputs]
     uses = Counter(key(target) for each in jobs for target in each.targets)
     jobs = [

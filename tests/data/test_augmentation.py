@@ -13,8 +13,10 @@ from dgunet_jax.data.transforms import (
     dihedral,
     draw_corner,
     draw_dihedral,
+    draw_flip_transpose,
     draw_saturation,
     pad_to,
+    to_luma,
     undo_dihedral,
 )
 from dgunet_jax.system.errors import UserError
@@ -170,3 +172,24 @@ def test_saturation_commutes_with_cropping_and_turning():
         first = dihedral(cut(whole, 9, 7, 16), index)
         last = change_saturation(dihedral(cut(COLOURS, 9, 7, 16), index), 1.2)
         np.testing.assert_array_equal(first, last)
+
+
+def test_flips_and_transpositions_are_drawn_alike():
+    rng = np.random.default_rng(0)
+    counts = np.bincount([draw_flip_transpose(rng) for _ in range(4000)], minlength=DIHEDRAL)
+    assert set(np.flatnonzero(counts)) == {0, 3, 5, 6}
+    assert stats.chisquare(counts[counts > 0]).pvalue > 1e-3
+    image = rng.random((4, 6, 1))
+    flipped = image[::-1]
+    for index, expected in {6: flipped, 5: image, 3: flipped}.items():
+        turned = expected if index == 6 else expected.swapaxes(0, 1)
+        np.testing.assert_array_equal(dihedral(image, index), turned)
+
+
+def test_luma_of_both_ranges():
+    colours = np.array([[[0, 0, 0], [1, 1, 1], [1, 0, 0]]], np.float32)
+    np.testing.assert_allclose(to_luma(colours, False)[0, :, 0], [0, 1, 0.299], atol=1e-6)
+    studio = np.array([16, 235, 16 + 65.481]) / 255
+    np.testing.assert_allclose(to_luma(colours, True)[0, :, 0], studio, atol=1e-6)
+    grey = np.full((2, 3, 3), 0.37, np.float32)
+    np.testing.assert_allclose(to_luma(grey, False), grey[..., :1], atol=1e-6)

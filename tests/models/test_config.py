@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dgunet_jax.models.config import VARIANTS, DGUNetConfig, variant
+from dgunet_jax.models.config import VARIANTS, DGUNetConfig, config_to_json, variant
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.models.parameters import abstract_params, flatten
 from dgunet_jax.operators.library import Identity
@@ -41,6 +41,9 @@ from tests.small import CONFIG, network
         ({"measurements": 10}, "measurements is 10, but degradation is 'learned', not 'known'"),
         ({**SENSING, "last_adds": "input"}, "last_adds is 'input', but measurements are no image"),
         ({"blockwise": True}, "blockwise is true without measurements"),
+        ({"start_steps": 2}, "start_steps is 2; only a known operator"),
+        ({**SENSING, "noise_input": True}, "a learned sampling matrix has no noise"),
+        ({**SENSING, "ratio": 101.0}, "ratio is 101.0; it must be above 0 and at most 100"),
         ({**SENSING, "channels": 3}, "channels is 3; a sampling matrix measures images of 1"),
     ],
 )
@@ -145,3 +148,10 @@ def check_initial(name: str, weights: np.ndarray):
         bound = 1 / np.sqrt(weights.shape[0] * weights.shape[1] * inputs)
         assert np.abs(weights).max() <= bound
         assert np.std(weights) == pytest.approx(bound / np.sqrt(3), rel=4 / np.sqrt(weights.size))
+
+
+def test_a_ratio_is_a_number_of_measurements():
+    for ratio, measurements in {1: 11, 4: 41, 10: 103, 25: 256, 30: 308, 40: 410, 50: 512}.items():
+        config = dataclasses.replace(VARIANTS["cs"], ratio=ratio)
+        assert (config.measurements, config.ratio) == (measurements, None)
+    assert "ratio" not in config_to_json(VARIANTS["cs"])

@@ -176,7 +176,8 @@ def run(capsys, checkpoint):
     def run(*words, output="out"):
         from dgunet_jax.cli import main
 
-        given = ["restore", "--output", output, "--no-cache", "--checkpoint", checkpoint]
+        given = ["restore", "--no-cache", "--checkpoint", checkpoint]
+        given += [] if output is None else ["--output", output]
         status = main([*given, *map(str, words)])
         return status, capsys.readouterr().err
 
@@ -201,6 +202,13 @@ def test_a_photograph_is_deblurred_where_its_frame_is(run, checkpoint):
     assert image.shape == (41, 37, 3)
     expected = Picture(CAT).with_colours(image[2:39, 3:34]).pixels
     np.testing.assert_array_equal(read("out/cat.png").pixels, expected)
+
+
+def test_results_lie_beside_their_inputs_unless_told(run, tmp_path):
+    folder = tmp_path / "album"
+    write(folder / "cat.png", Picture(CAT))
+    assert run("--operator", "downsample:2", "album/cat.png", output=None)[0] == 0
+    assert {path.name for path in folder.iterdir()} == {"cat.png", "cat_restored.png"}
 
 
 def test_pictures_have_masks_of_their_own(run):

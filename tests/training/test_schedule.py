@@ -52,3 +52,13 @@ def test_a_constant_rate_and_a_length_in_epochs():
     assert schedule.steps == 11
     assert schedule.steps_per_epoch == 3.5
     assert schedule.rate(5) == 1e-3
+
+
+def test_halved_rates_are_half_as_large_after_every_so_many_epochs():
+    config = OptimizerConfig(epochs=100, schedule="halved", learning_rate=1e-4, halve_epochs=60)
+    schedule = resolve(config, 75, batch=2)
+    last, first = 60 * 75 // 2 - 1, 60 * 75 // 2
+    assert schedule.steps == 3750
+    np.testing.assert_allclose(
+        rates(schedule, [0, last, first, 3749]), [1e-4, 1e-4, 5e-5, 5e-5], rtol=1e-6
+    )
