@@ -184,6 +184,7 @@ KINDS = {
     ),
     "mask": Kind(measurements.mask, (("kept", 0, 1),), operator=True),
     "downsample": Kind(measurements.downsample, (("factor", 1, 16),), operator=True, fixed=1),
+    "bayer": Kind(measurements.bayer, operator=True),
     "fourier": Kind(measurements.fourier, (("acceleration", 1, 64),), operator=True),
     "sampling": Kind(measurements.sampling, (("ratio", 0.001, 1),), operator=True, fixed=1),
 }

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.operators.imaging import Blur, Downsample, Mask
+from dgunet_jax.operators.imaging import Bayer, Blur, Downsample, Mask
 from dgunet_jax.operators.library import BLOCK, BlockSampling
 from dgunet_jax.operators.transforms import Fourier
 
@@ -95,6 +95,11 @@ def mask(rng: np.random.Generator, shape: Shape, kept: float) -> Mask:
 def downsample(rng: np.random.Generator, shape: Shape, factor: float) -> Downsample:
     """Return a bicubic reduction of both sides by `factor`, with a circular border."""
     return Downsample(round(factor), "bicubic", border="circular")
+
+
+def bayer(rng: np.random.Generator, shape: Shape) -> Bayer:
+    """Return a mosaic of colours, RGGB."""
+    return Bayer()
 
 
 def fourier(rng: np.random.Generator, shape: Shape, acceleration: float) -> Fourier:

@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_and_the_clean_picture_is_left():
     [
         ("", "'' is not a step like"),
         ("gaussian(25) |", "'' is not a step like"),
-        ("fog(1)", "there is no 'fog', the steps are camera, clean, downsample, fourier"),
+        ("fog(1)", "there is no 'fog', the steps are bayer, camera, clean, downsample"),
         ("gaussian", "gaussian takes sigma"),
         ("round(3)", "round takes no numbers"),
         ("gaussian(-1)", "sigma is '-1'; it must be a number or low..high, at least 0$"),
