@@ -117,7 +117,7 @@ def add_operator(restore: argparse.ArgumentParser) -> None:
         help="what measured the pictures: blur:KERNEL (a picture or array file), mask:MASK (0 where"
         " pixels are missing), downsample:FACTOR, bayer:RGGB, fourier:MASK, sampling:MATRIX, or"
         " MODULE:FUNCTION, which returns the operator of a measurement; {} stands for the name of"
-        " each picture. Without --checkpoint a small bundled network restores them",
+        " each picture",
     )
     restore.add_argument(
         "--sigma",
@@ -128,7 +128,7 @@ def add_operator(restore: argparse.ArgumentParser) -> None:
 
 
 def add_restoring(restore: argparse.ArgumentParser) -> None:
-    add_checkpoint(restore)
+    add_checkpoint(restore, required=True)
     restore.add_argument(
         "inputs",
         metavar="INPUT",

@@ -1,13 +1,14 @@
 """Score compressive sensing after each training step: PSNR, and how visible the blocks are.
 
-Whole pictures, whose sides are cut to multiples of 32; beside them Φᵀ(ΦΦᵀ)⁻¹Φx of the same matrix
-and of one with random orthonormal rows. Seams: mean gradient across borders of blocks over that
-within them.
+Pictures, whose sides are cut to multiples of 32, whole and block by block; beside them
+Φᵀ(ΦΦᵀ)⁻¹Φx of the same matrix and of one with random orthonormal rows. Seams: mean gradient across
+borders of blocks over that within them.
 
     python -m experiments.sensing --test Set11 runs/cs1 runs/cs2
 """
 
 import argparse
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dgunet_jax
-from dgunet_jax import Restorer
+from dgunet_jax import DGUNet, Restorer
 from dgunet_jax.data.sources import open_source
 from dgunet_jax.data.transforms import unit_range
 from dgunet_jax.images import luma
@@ -62,8 +63,11 @@ def main() -> None:
             drawn = BlockSampling.draw(ratio, BLOCK, np.random.default_rng(0)).matrix
             print(line("Φᵀ(ΦΦᵀ)⁻¹Φx, random rows", least_norm(drawn, clean), clean), flush=True)
         print(line(f"Φᵀ(ΦΦᵀ)⁻¹Φx, {path}", least_norm(matrix, clean), clean), flush=True)
-        restorer = Restorer(model, variables)
-        print(line(path, [restorer(image) for image in clean], clean), flush=True)
+        for blockwise in (True, False):
+            config = dataclasses.replace(model.config, blockwise=blockwise)
+            restorer = Restorer(DGUNet(config), variables)
+            name = f"{path}, {'block by block' if blockwise else 'whole'}"
+            print(line(name, [restorer(image) for image in clean], clean), flush=True)
 
 
 if __name__ == "__main__":

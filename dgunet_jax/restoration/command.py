@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,7 +13,6 @@ from jax.sharding import AxisType, Mesh
 from dgunet_jax.checkpoints import read_aloud
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.options import BESIDE, DEFAULT_SIGMA
-from dgunet_jax.pretrained import ANY_OPERATOR, bundled
 from dgunet_jax.restoration.inputs import Input, find, place
 from dgunet_jax.restoration.known import Named
 from dgunet_jax.restoration.measured import restore_measured
@@ -89,10 +87,9 @@ def _restore(options: argparse.Namespace) -> int:
         say(f"{len(jobs) - len(waiting)} exist already")
         jobs = waiting
     if jobs:
-        checkpoint = options.checkpoint or bundled(ANY_OPERATOR)
-        read = read_aloud(checkpoint, options.num_stages, options.weights)
+        read = read_aloud(options.checkpoint, options.num_stages, options.weights)
         model, variables = read.model, read.variables
-        _check_task(options, checkpoint, model.config)
+        _check_task(options, model.config)
         restorer = Restorer(
             model,
             variables,
@@ -120,9 +117,7 @@ def _restore(options: argparse.Namespace) -> int:
 
 
 def _check_options(options: argparse.Namespace) -> None:
-    """Raise a UserError if options are missing or do not fit each other."""
-    if options.operator is None and options.checkpoint is None:
-        raise UserError("--checkpoint is needed, unless --operator says what measured the pictures")
+    """Raise a UserError if options do not fit each other."""
     if options.operator is not None and options.compare:
         raise UserError("--compare: is not for --operator; what is measured is another picture")
     if options.sigma is not None and not (options.operator and 0 <= options.sigma <= 255):
@@ -138,8 +133,9 @@ def _noise(options: argparse.Namespace, config: DGUNetConfig) -> float | None:
     return (DEFAULT_SIGMA if options.sigma is None else options.sigma) / 255
 
 
-def _check_task(options: argparse.Namespace, checkpoint: Path, config: DGUNetConfig) -> None:
+def _check_task(options: argparse.Namespace, config: DGUNetConfig) -> None:
     """Raises a UserError unless the checkpoint is for this command."""
+    checkpoint = options.checkpoint
     known = config.takes_operator
     if known != (options.operator is not None):
         rule = "needs --operator, which says" if known else "takes no --operator; it has learned"
