@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from dgunet_jax.data.transforms import DIHEDRAL, dihedral
 from dgunet_jax.models.network import DGUNet
+from dgunet_jax.operators.arrays import described, signature
 from dgunet_jax.operators.base import as_pytree, image_shape, zero_extends
 from dgunet_jax.operators.library import SamplingMatrix
 from dgunet_jax.restoration.plan import Plan, Planner, Schedule, free_memory, held_per_pixel
 from dgunet_jax.restoration.running import Part, Picture, Runner, parts
 from dgunet_jax.restoration.shapes import Size, choose_bucket, pad_to_multiple
 from dgunet_jax.system.compilation import Precision
-from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.errors import UserError, one_line
 from dgunet_jax.system.memory import available_memory
 
 Image = NDArray[np.floating]
@@ -180,7 +181,7 @@ class Restorer:
         bad = sum(int(jnp.sum(~jnp.isfinite(leaf))) for leaf in jax.tree.leaves(y))
         if bad:
             raise UserError(f"the measurement has {bad} values that are not finite")
-        height, width = image_shape(operator, y)[1:3]
+        height, width = _measured_size(operator, y)
         self.planner.plan((height, width), held=held_per_pixel(config.num_stages if stages else 1))
         noise = self._noise if noise is None else noise
         found = self._runner.alone(operator, y, (height, width), noise, stages)
@@ -344,6 +345,27 @@ def _shares(model: DGUNet) -> bool:
                 f" {gap:.2g} of itself when zeros are put beside it"
             )
     return True
+
+
+def _measured_size(operator: Any, y: Any) -> Size:
+    """Return the size of the image that y is a measurement of.
+
+    Raises:
+      UserError: it is none, or the operator, which may be the caller's own code, fails.
+    """
+    shape = image_shape(operator, y)
+    try:
+        made = jax.eval_shape(operator.forward, jax.ShapeDtypeStruct(shape, jnp.float32))
+    except Exception as error:
+        raise UserError(
+            f"the operator fails on an image {shape}: {one_line(error)[:300]}"
+        ) from error
+    if signature(made) != signature(y):
+        raise UserError(
+            f"the operator makes {described(made)} of an image {shape}; the measurement is"
+            f" {described(y)}"
+        )
+    return shape[1], shape[2]
 
 
 def _refuse(**options: Any) -> None:

@@ -224,7 +224,7 @@ def test_check_reports_what_is_missing(evaluate, capsys):
     ("arguments", "message"),
     [
         (["--dataset", "nope", "--restored", "data/input"], "unknown data set 'nope'"),
-        (["--restored", "data/input"], "one of the arguments --dataset --protocol is required"),
+        (["--restored", "data/input"], "one of the arguments --dataset --protocol --degradation"),
         (["--protocol", "rgb"], "one of --checkpoint, --restored and --check is needed"),
         (["--protocol", "rgb", "--checkpoint", "gone.pth"], "gone.pth: there is no such file"),
         (["--protocol", "rgb", "--restored", "gone"], "gone: no such folder"),

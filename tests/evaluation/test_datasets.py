@@ -250,8 +250,8 @@ def test_find_refuses_more_images_than_the_data_set_has(tmp_path):
     with pytest.raises(UserError) as error:
         find(PROTOCOLS["set11_25"], tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}: holds 12 pictures, but Set11, 25 % measured has 11; name the folder that"
-        " holds only these"
+        f"{tmp_path}: holds 12 pictures, but Set11, 25 % measured, tiles has 11; name the folder"
+        " that holds only these"
     )
 
 

@@ -224,17 +224,18 @@ def test_networks_with_other_arrays_are_one_argument():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x: x * jnp.ones((8, 16, 3)), "measures images of every size .*; at "),
-        (lambda x: x[:, ::2, ::2], "; it makes "),
+        (lambda x: x * jnp.ones((1, 8, 16, 3)), r"fails on an image \(1, 16, 16, 3\): "),
+        (lambda x: x[:, ::2, ::2], r"makes .*\(1, 8, 8, 3\) .* of an image .*; the measurement is"),
         (lambda x: x.nothing, "no attribute .?nothing"),
     ],
 )
-def test_operators_that_do_not_take_every_size_are_told(change, message):
+def test_operators_that_do_not_take_a_size_are_told(change, message):
     operator = Blur(1.0)
     operator.forward = change
     known, variables = make("known", num_stages=2)
+    restorer = Restorer(DGUNet(known.config, operator), variables)
     with pytest.raises(UserError, match=message):
-        Restorer(DGUNet(known.config, operator), variables)
+        restorer(np.ones((16, 16, 3), np.float32))
 
 
 def test_an_operator_that_changes_the_size_needs_the_estimate():

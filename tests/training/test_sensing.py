@@ -51,7 +51,8 @@ def matrix(workdir):
 
 def test_the_first_step_is_scored_against_least_squares(first):
     workdir, ended = first
-    assert ended.step == 2 and np.isfinite(ended.scores.stages).all()
+    assert ended.step == 2 and ended.scores is not None
+    assert np.isfinite(ended.scores.stages).all()
     assert (workdir / "comparison.png").exists()
     # Of a random matrix of 1 % Φᵀ(ΦΦᵀ)⁻¹Φx is nearly black.
     (held_out,) = open_held_out(sensing())
@@ -65,7 +66,8 @@ def test_the_second_step_begins_with_the_weights_of_the_first_on_several_blocks(
     workdir, _ = first
     second = sensing({"patch": 64}, init_from=str(workdir))
     ended = loop.train(second, tmp_path)
-    assert ended.step == 2 and np.isfinite(ended.scores.stages).all()
+    assert ended.step == 2 and ended.scores is not None
+    assert np.isfinite(ended.scores.stages).all()
     assert np.abs(matrix(tmp_path) - matrix(workdir)).max() < 0.02
     assert np.abs(matrix(tmp_path) - matrix(workdir)).max() > 0
 
