@@ -64,16 +64,17 @@ def test_an_image_is_restored_in_its_own_size_whatever_is_beside_it(name):
     restorer = Restorer(model.clone(operator=operator), variables)
     images = pictures(*sizes)
     measured = [jax.tree.map(lambda y: y[0], operator.forward(image[None])) for image in images]
-    together = [restorer.measured(y) for y in measured]
-    for size, image, y, found in zip(sizes, images, measured, together, strict=True):
-        assert found.shape == image.shape and found.dtype == np.float32
+    together = [restorer.measured(y, stages=True) for y in measured]
+    for image, y, found in zip(images, measured, together, strict=True):
+        assert found.shape == (2, *image.shape) and found.dtype == np.float32
         alone = Restorer(model, variables).measured(y, operator, stages=True)
-        np.testing.assert_allclose(alone[-1], found, rtol=0, atol=1e-5)
-        whole = tuple(-(-side // 8) * 8 for side in size)
-        network = model.clone(operator=Cropped(operator, size, whole))
-        batch = jax.tree.map(lambda leaf: leaf[None], y)
-        expected = jax.jit(network.apply)(variables, batch).stages[:, 0]
-        np.testing.assert_allclose(alone, expected[:, : size[0], : size[1]], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(alone, found, rtol=0, atol=1e-5)
+    height, width = sizes[0]
+    whole = -(-height // 8) * 8, -(-width // 8) * 8
+    network = model.clone(operator=Cropped(operator, sizes[0], whole))
+    batch = jax.tree.map(lambda leaf: leaf[None], measured[0])
+    expected = jax.jit(network.apply)(variables, batch).stages[:, 0, :height, :width]
+    np.testing.assert_allclose(together[0], expected, rtol=0, atol=1e-5)
 
 
 def test_cropped_measures_the_part_and_is_its_adjoint():
