@@ -19,7 +19,7 @@ _MOST = 15  # zeros worth adding to them
 _MOST_IN_GRADIENT = 24  # and to those of a kernel's gradient
 _TENSOR_CORE = 16  # bytes of channels that a GPU's matrix units take at once
 _GPUS = "gpu", "cuda", "rocm"
-_THIN = 4  # channels up to which a convolution is a matrix product of shifted copies
+_THIN = 3  # channels up to which a convolution is a matrix product of shifted copies
 
 _kernels: contextvars.ContextVar[Kernels] = contextvars.ContextVar("kernels", default="auto")
 
