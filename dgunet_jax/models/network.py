@@ -32,7 +32,7 @@ from dgunet_jax.operators.library import (
     from_blocks,
     to_blocks,
 )
-from dgunet_jax.operators.solvers import conjugate_gradient
+from dgunet_jax.operators.solvers import first_estimate
 from dgunet_jax.system.errors import UserError
 
 Array = jax.Array
@@ -386,15 +386,6 @@ def _as_image(operator: Any, y: Any) -> Any:
     """Return a measurement in the size of the network's images, if it has that of a part."""
     is_image = isinstance(operator, Cropped) and getattr(y, "shape", ())[1:3] == operator.size
     return operator.extended(y) if is_image else y
-
-
-def first_estimate(operator: Any, y: Any, steps: int) -> Array:
-    """Return x₀: what the operator makes of y or, with `steps`, conjugate gradients do."""
-    if not steps:
-        return operator.start(y)
-    if isinstance(operator, Cropped):
-        return operator.extended(conjugate_gradient(operator.operator, y, steps))
-    return conjugate_gradient(operator, y, steps)
 
 
 def _xavier_normal(key, shape, dtype=jnp.float32):

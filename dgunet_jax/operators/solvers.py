@@ -8,6 +8,7 @@ import numpy as np
 
 from dgunet_jax.operators.arrays import concrete
 from dgunet_jax.operators.base import image_shape
+from dgunet_jax.operators.library import Cropped
 from dgunet_jax.operators.linear import KnownOperator
 from dgunet_jax.operators.norm import add, inner
 from dgunet_jax.system.errors import UserError
@@ -64,6 +65,15 @@ def conjugate_gradient(operator: Any, y: Any, steps: int, damping: float | Array
 def _quotient(a: Array, b: Array) -> Array:
     """a / b, and 0 for b = 0, in the derivative too."""
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)
+
+
+def first_estimate(operator: Any, y: Any, steps: int) -> Array:
+    """Return x₀: what the operator makes of y or, with `steps`, conjugate gradients do."""
+    if not steps:
+        return operator.start(y)
+    if isinstance(operator, Cropped):
+        return operator.extended(conjugate_gradient(operator.operator, y, steps))
+    return conjugate_gradient(operator, y, steps)
 
 
 def total_variation(

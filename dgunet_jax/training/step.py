@@ -13,10 +13,11 @@ from dgunet_jax.data.measurements import simulate
 from dgunet_jax.data.transforms import unit_range
 from dgunet_jax.metrics import psnr_jax
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.models.network import DGUNet, first_estimate
+from dgunet_jax.models.network import DGUNet
 from dgunet_jax.models.parameters import init_params
 from dgunet_jax.models.unfold import stage_params
 from dgunet_jax.operators.library import SamplingMatrix
+from dgunet_jax.operators.solvers import first_estimate
 from dgunet_jax.training import losses
 from dgunet_jax.training.config import OptimizerConfig
 from dgunet_jax.training.losses import LossStages
