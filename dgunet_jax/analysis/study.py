@@ -14,7 +14,7 @@ from dgunet_jax.analysis.attribution import Patch, region
 from dgunet_jax.analysis.operators import Adjointness, GradientQuality, Step
 from dgunet_jax.analysis.stages import LOSS, Contraction, Flow, Progress
 from dgunet_jax.data.degradations import Degradation
-from dgunet_jax.data.measurements import simulate
+from dgunet_jax.data.measurements import simulate_one
 from dgunet_jax.metrics import psnr, ssim_uniform
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
@@ -252,11 +252,9 @@ class _Given:
             return unfold(self.model, self.variables), jnp.asarray(image)[None]
         rng = np.random.default_rng(self.seed)
         chain = int(rng.integers(len(self.degradation.chains)))
-        made = self.degradation.measure(image.shape, rng, chain)
-        batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], made)
-        operator, sigma = batch["operator"], batch["sigma"]
-        y = simulate(operator, jnp.asarray(image)[None], sigma, batch["seed"])
-        noise = sigma / 255 if self.model.config.noise_input else None
+        drawn = self.degradation.measure(image.shape, rng, chain)
+        operator, y = simulate_one(drawn, image)
+        noise = drawn["sigma"] / 255 if self.model.config.noise_input else None
         return unfold(self.model.clone(operator=operator), self.variables, noise), y
 
 

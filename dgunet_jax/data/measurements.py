@@ -5,6 +5,7 @@ import math
 from typing import Any, TypedDict
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,6 +54,13 @@ def simulate(operator: Any, clean: jax.Array, sigma: jax.Array, seed: jax.Array)
 
     leaves, tree = jax.tree.flatten(operator.forward(clean))
     return tree.unflatten([noisy(leaf, place) for place, leaf in enumerate(leaves)])
+
+
+def simulate_one(drawn: Measured, clean: NDArray[np.floating]) -> tuple[Any, Any]:
+    """Measure an image (H, W, C); return operator and measurement of a batch of one."""
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], drawn)
+    operator = batch["operator"]
+    return operator, simulate(operator, jnp.asarray(clean)[None], batch["sigma"], batch["seed"])
 
 
 def motion_blur(rng: np.random.Generator, shape: Shape, side: float, length: float) -> Blur:

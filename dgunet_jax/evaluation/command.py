@@ -29,9 +29,9 @@ _COMPUTING: Mapping[str, object] = {
     "precision": "highest",
     "no_cache": False,
 }
-Members = Sequence[tuple[str, Protocol]]
-
 _SCORING: Mapping[str, object] = {"limit": None, "save_images": False, **_COMPUTING}
+
+Members = Sequence[tuple[str, Protocol]]
 
 
 @dataclasses.dataclass(frozen=True)

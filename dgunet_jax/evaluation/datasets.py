@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dgunet_jax.data.degradations import Degradation, gaussian_noise
 from dgunet_jax.data.folders import files_below, is_folder, no_pictures, visible
-from dgunet_jax.data.measurements import simulate
+from dgunet_jax.data.measurements import simulate_one
 from dgunet_jax.data.pairs import (
     FOLDER_NAMES,
     Folders,
@@ -88,7 +87,11 @@ def find(protocol: Protocol, folder: Path, pattern: Pattern | None = None) -> Fo
     elif protocol.layout == "clean":
         start = next((folder / name for name in _CLEAN if is_folder(folder / name)), folder)
         images, others = files_below(start, failures)
-        look = functools.partial(_clean_sample, start, protocol)
+        if protocol.degradation is None:
+            read = functools.partial(_read_clean, protocol.sigma)
+        else:
+            read = functools.partial(_read_simulated, Degradation.parse(protocol.degradation))
+        look = functools.partial(_clean_sample, start, read)
         samples = _checked(look, images, protocol, failures)
     else:
         pairs = _find_pairs(protocol, folder, pattern)
@@ -231,19 +234,15 @@ def _read_pair(image: Path, target: Path) -> Degraded:
     return Degraded(unit_range(read_rgb(image)), read_rgb(target))
 
 
-def _clean_sample(folder: Path, protocol: Protocol, path: Path) -> Sample:
-    """Return an image that is degraded here, or as it is for a network that samples it."""
+def _clean_sample(folder: Path, read: Callable[[Path], Degraded], path: Path) -> Sample:
+    """Return a clean image, which is `read` from its file."""
     header = _header(path)
     place = path.relative_to(folder).with_suffix("").as_posix()
-    if protocol.degradation is None:
-        read = functools.partial(_read_clean, path, protocol.sigma)
-    else:
-        read = functools.partial(_read_simulated, path, Degradation.parse(protocol.degradation))
     size = header.height, header.width
-    return Sample(place.replace("/", "-"), size, (path,), (place,), read)
+    return Sample(place.replace("/", "-"), size, (path,), (place,), functools.partial(read, path))
 
 
-def _read_simulated(path: Path, degradation: Degradation) -> Degraded:
+def _read_simulated(degradation: Degradation, path: Path) -> Degraded:
     """Read an image and degrade it.
 
     The name is the seed, so that an image is degraded alike whichever others there are. Rows and
@@ -261,16 +260,13 @@ def _read_simulated(path: Path, degradation: Degradation) -> Degraded:
     if (height, width) != target.shape[:2]:
         target = target[:height, :width]
         made = degradation.measure(target.shape, np.random.default_rng(seed), chain)
-    batch = jax.tree.map(lambda leaf: np.asarray(leaf)[None], made)
-    operator = batch["operator"]
-    clean = jnp.asarray(unit_range(target))[None]
-    y = simulate(operator, clean, batch["sigma"], batch["seed"])
+    operator, y = simulate_one(made, unit_range(target))
     begun = np.asarray(operator.start(y)[0])
     y = jax.tree.map(lambda leaf: np.asarray(leaf)[0], y)
     return Degraded(begun, target, Measurement(y, operator, float(made["sigma"]) / 255))
 
 
-def _read_clean(path: Path, sigma: float | None) -> Degraded:
+def _read_clean(sigma: float | None, path: Path) -> Degraded:
     """Read an image with unclipped noise of σ or, without a σ, the luma that a network samples.
 
     The seed is 0 for each, so that an image has the same noise whichever others there are.

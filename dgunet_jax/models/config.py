@@ -90,7 +90,7 @@ class DGUNetConfig:
 
     def __post_init__(self):
         for name, hint in get_type_hints(type(self)).items():
-            choices = [choice for choice in get_args(hint) if isinstance(choice, str)]
+            choices = [c for c in get_args(hint) if isinstance(c, str)]
             if choices and getattr(self, name) not in choices:
                 raise UserError(
                     f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}"

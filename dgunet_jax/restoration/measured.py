@@ -76,9 +76,7 @@ def _restored(restorer: Restorer, job: Job, named: Named | None) -> tuple[Pictur
         # Several channels of equal measurements are grey.
         is_grey = y.shape[-1] == channels and (y == y[..., :1]).all()
         picture = _empty(estimates, 1 if is_grey else 3, job.restored.suffix)
-    elif picture.pixels.shape[:2] != estimates.shape[1:3] or (
-        candidates and y.shape[-1] != channels
-    ):
+    elif picture.pixels.shape[:2] != estimates.shape[1:3] or y.shape[-1] != channels:
         if picture.alpha is not None:
             raise UserError("is transparent, and its result has another size; flatten it first")
         colours = 3 if y.shape[-1] != channels else picture.pixels.shape[2]

@@ -351,7 +351,7 @@ def _measured_size(operator: Any, y: Any) -> Size:
     """Return the size of the image that y is a measurement of.
 
     Raises:
-      UserError: it is none, or the operator, which may be the caller's own code, fails.
+      UserError: y is not one, or the operator, which may be the caller's own code, fails.
     """
     shape = image_shape(operator, y)
     try:

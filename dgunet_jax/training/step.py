@@ -309,8 +309,8 @@ def inputs_of(model: DGUNet, params: Any, batch: Any) -> Inputs:
     """Return what a network is called with for a batch.
 
     Where the degradation is known, the batch has the operator, and the inputs are what it measures
-    of the targets (`measurements.simulate`). For compressive sensing, whose x₀ is no picture as the
-    matrix has any scale, `first` is Φᵀ(ΦΦᵀ)⁻¹Φx.
+    of the targets (`measurements.simulate`). For compressive sensing, whose x₀ is not a picture,
+    as the matrix may have any scale, `first` is Φᵀ(ΦΦᵀ)⁻¹Φx.
     """
     target = unit_range(batch["target"])
     if "operator" not in batch:

@@ -1,4 +1,4 @@
-"""Arrays are read from NumPy's and MATLAB's files; what is none is named."""
+"""Arrays are read from NumPy's and MATLAB's files; anything else is named."""
 
 import h5py
 import numpy as np
