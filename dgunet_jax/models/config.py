@@ -50,7 +50,12 @@ class DGUNetConfig:
       noise_input: the noise's standard deviation enters the features of every stage as a constant
         channel beside the image; the network is then called with `noise`.
       start_steps: steps of conjugate gradients that make x₀ of a known operator's measurement; 0:
-        x₀ is what the operator's `start` makes.
+        x₀ is what the operator's `start` makes. Where the noise is told, they are damped
+        (`operators.noise_damping`).
+      implicit_steps: steps of conjugate gradients on the data in every stage of a known operator
+        (`operators.implicit_gradient_step`) in place of one gradient step, which cannot undo a
+        blur; 0: the gradient step. Where the noise is told, ρ is divided by `noise_damping` and not
+        by ‖Φ‖².
       dtype: computation: "float32", "bfloat16" or "float64"; None takes the widest of parameters
         and images. Images, instance statistics and the subspace projection are never below float32.
       unroll: middle stages written out per iteration of the scan, 1 (rolled) to K − 2; True means
@@ -83,6 +88,7 @@ class DGUNetConfig:
     blockwise: bool = False
     noise_input: bool = False
     start_steps: int = 0
+    implicit_steps: int = 0
     dtype: str | None = None
     unroll: int | bool = 1
     remat: bool = False
@@ -135,10 +141,11 @@ class DGUNetConfig:
             raise UserError(
                 "blockwise is true without measurements; only sampled blocks stand alone"
             )
-        if self.start_steps and not self.takes_operator:
-            raise UserError(
-                f"start_steps is {self.start_steps}; only a known operator's measurement has such"
-            )
+        for name in ("start_steps", "implicit_steps"):
+            if getattr(self, name) and not self.takes_operator:
+                raise UserError(
+                    f"{name} is {getattr(self, name)}; only a known operator's measurement has such"
+                )
         if self.noise_input and self.measurements:
             raise UserError("noise_input is true; a learned sampling matrix has no noise")
         if self.measurements and self.channels != 1:
@@ -181,6 +188,7 @@ _LEAST = {
     "num_stages": 2,
     "measurements": 0,
     "start_steps": 0,
+    "implicit_steps": 0,
     "unroll": 1,
 }
 
@@ -190,6 +198,7 @@ _MOST = {
     **dict.fromkeys(("channels", "width", "growth", "last_growth", "measurements"), 2**16),
     "num_stages": 100,
     "start_steps": 1000,
+    "implicit_steps": 1000,
 }
 
 

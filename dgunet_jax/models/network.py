@@ -32,7 +32,11 @@ from dgunet_jax.operators.library import (
     from_blocks,
     to_blocks,
 )
-from dgunet_jax.operators.solvers import first_estimate
+from dgunet_jax.operators.solvers import (
+    first_estimate,
+    implicit_gradient_step,
+    noise_damping,
+)
 from dgunet_jax.system.errors import UserError
 
 Array = jax.Array
@@ -47,7 +51,8 @@ class Shared:
       attention_slope: PReLU slope of the channel attention of stages that do not own one.
       operator: the known degradation; None if it is learned.
       masks: which pixels belong to the pictures, at four scales; None if all do.
-      squared_norm: ‖Φ‖² of a known operator that tells it; else None.
+      divisor: what ρ is divided by to be the length of a step: ‖Φ‖² of a known operator that tells
+        it, or `noise_damping` for implicit steps that are told σ; None: 1.
       noise: σ of every image's measurement, (N or 1, 1, 1, 1); None where no stage is told.
     """
 
@@ -55,7 +60,7 @@ class Shared:
     attention_slope: Array
     operator: Any
     masks: Masks
-    squared_norm: Any = None
+    divisor: Any = None
     noise: Any = None
 
 
@@ -112,13 +117,15 @@ class Stage(nn.Module):
         return LearnedPair(forward, self.adjoint_network(slope, mask))
 
     def gradient(self, x: Array, y: Array, shared: Shared) -> Array:
-        """v = x − ρ Φᵀ(Φ(x) − y); of a known operator that tells ‖Φ‖², x − ρ/‖Φ‖² Φᵀ(Φ(x) − y)."""
+        """v = x − ρ Φᵀ(Φ(x) − y), ρ divided by `shared.divisor`; or `implicit_gradient_step`."""
         if self.config.degradation == "none":
             return x
         operator = self.operator(shared)
         step_size = self.step_size.astype(x.dtype)
-        if shared.squared_norm is not None:
-            step_size = step_size / shared.squared_norm
+        if shared.divisor is not None:
+            step_size = step_size / shared.divisor
+        if self.config.implicit_steps:
+            return implicit_gradient_step(operator, step_size, x, y, self.config.implicit_steps)
         with kernels(self.config.kernels):
             return gradient_step(
                 operator.forward, lambda r: operator.adjoint(r, at=x), step_size, x, y
@@ -244,7 +251,7 @@ class DGUNet(nn.Module):
           UserError: a size that does not fit, with the next one that does; a wrong number of
             channels; integers; noise that is missing or not asked for.
         """
-        x, y, masks = self.start(images, sizes, measured)
+        x, y, masks = self.start(images, sizes, measured, noise)
         shared = self.shared(masks, noise)
         x, memory = self._begin(x, y, shared)
         stages = [x[None]]
@@ -298,14 +305,18 @@ class DGUNet(nn.Module):
         return x, memory, estimates
 
     def start(
-        self, images: Array, sizes: Array | None = None, measured: bool = False
+        self,
+        images: Array,
+        sizes: Array | None = None,
+        measured: bool = False,
+        noise: Any = None,
     ) -> tuple[Array, Array, Masks]:
         """x₀, the measurement y, and which pixels belong to the pictures."""
         config = self.config
         samples = config.measurements and not measured
         shape_of = None if samples else method(self.known_operator, "image_shape")
         if shape_of and sizes is None:
-            return self._start_from(images, shape_of(images))
+            return self._start_from(images, shape_of(images), noise)
         images = jnp.asarray(images)
         check_images(config, images.shape, images.dtype)
         check_sizes(config, images.shape, sizes)
@@ -318,7 +329,7 @@ class DGUNet(nn.Module):
         y = operator.forward(images) if config.measurements else images
         if masks is not None and not config.measurements:
             operator = Within(operator, masks[0])
-        x = first_estimate(operator, y, config.start_steps)
+        x = self._first_estimate(operator, y, noise)
         if config.last_adds == "input" and x.shape != y.shape:
             raise UserError(
                 f"last_adds is 'input', but the operator makes images {x.shape} of measurements"
@@ -326,7 +337,7 @@ class DGUNet(nn.Module):
             )
         return x, y, masks
 
-    def _start_from(self, y: Any, shape: tuple[int, ...]) -> tuple[Array, Any, Masks]:
+    def _start_from(self, y: Any, shape: tuple[int, ...], noise: Any) -> tuple[Array, Any, Masks]:
         """As `start`, from the measurement of images of a shape."""
         check_images(self.config, shape, np.dtype(np.float32))
         dtype = self._image_dtype(jnp.float32)
@@ -337,7 +348,7 @@ class DGUNet(nn.Module):
 
         y = jax.tree.map(lambda leaf: cast(jnp.asarray(leaf)), y)
         operator: Any = self.known_operator
-        x = first_estimate(operator, y, self.config.start_steps).astype(dtype)
+        x = self._first_estimate(operator, y, noise).astype(dtype)
         like = jax.tree.leaves(_as_image(operator, y))
         same = len(like) == 1 and like[0].shape == x.shape and like[0].dtype == x.dtype
         if self.config.last_adds == "input" and not same:
@@ -346,6 +357,10 @@ class DGUNet(nn.Module):
                 f" {[leaf.shape for leaf in like]}; set last_adds to 'estimate'"
             )
         return x, y, None
+
+    def _first_estimate(self, operator: Any, y: Any, noise: Any) -> Array:
+        damping = 0 if noise is None else noise_damping(jnp.ravel(noise))
+        return first_estimate(operator, y, self.config.start_steps, damping)
 
     def shared(self, masks: Masks, noise: Any = None) -> Shared:
         """What all stages use."""
@@ -358,13 +373,17 @@ class DGUNet(nn.Module):
         learned = self.config.degradation in ("learned", "tied")
         # Once for all stages: the norm of a matrix costs as much as a stage.
         norm = None if self.config.measurements else method(self.known_operator, "squared_norm")
+        divisor = None if norm is None else norm()
+        if noise is not None:
+            noise = jnp.asarray(noise).reshape(-1, 1, 1, 1)
+            divisor = noise_damping(noise) if self.config.implicit_steps else divisor
         return Shared(
             operator_slope=self.operator_slope if learned else None,
             attention_slope=self.attention_slope,
             operator=self.known_operator,
             masks=masks,
-            squared_norm=None if norm is None else norm(),
-            noise=None if noise is None else jnp.asarray(noise).reshape(-1, 1, 1, 1),
+            divisor=divisor,
+            noise=noise,
         )
 
     @property

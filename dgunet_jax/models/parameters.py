@@ -21,7 +21,7 @@ _MOST_PROBLEMS = 20  # in a message
 def without_operator(config: DGUNetConfig) -> DGUNetConfig:
     """Return a configuration of the same weights that needs no operator."""
     if config.takes_operator:
-        return dataclasses.replace(config, degradation="identity", start_steps=0)
+        return dataclasses.replace(config, degradation="identity", start_steps=0, implicit_steps=0)
     return config
 
 

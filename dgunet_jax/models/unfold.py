@@ -38,14 +38,14 @@ class UnfoldedStage:
     def step_size(self) -> Array | float:
         """ρ, a scalar; 0 where there is no gradient step.
 
-        Of a known operator that tells its norm ρ/‖Φ‖², which may be (N, 1, 1, 1).
+        Where the stages have a `divisor`, such as ‖Φ‖² of a known operator, it is divided by that,
+        and may be (N, 1, 1, 1).
         """
-        step_size = self.params.get("step_size", 0.0)
-        norm = self.shared.squared_norm
-        return step_size if norm is None else step_size / norm
+        step_size, divisor = self.params.get("step_size", 0.0), self.shared.divisor
+        return step_size if divisor is None else step_size / divisor
 
     def gradient(self, x: Array, y: Array) -> Array:
-        """v = x − ρ Φᵀ(Φ(x) − y), (N, H, W, C)."""
+        """v = x − ρ Φᵀ(Φ(x) − y), or with Φ(v) where steps are implicit, (N, H, W, C)."""
         return self._apply("gradient", x, y)
 
     def proximal(self, v: Array, memory: Memory | None, y: Array) -> tuple[Array, Memory | None]:
@@ -83,7 +83,10 @@ class Unfolded:
 
     def start(self, inputs: Array) -> tuple[Array, Array]:
         """(x₀, y) from the network's inputs; y the measurement where the degradation is known."""
-        started: Any = self.model.apply({"params": self.params}, inputs, method="start")
+        noise = self.stages[0].shared.noise
+        started: Any = self.model.apply(
+            {"params": self.params}, inputs, noise=noise, method="start"
+        )
         return started[0], started[1]
 
 

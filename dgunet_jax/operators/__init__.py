@@ -28,7 +28,12 @@ from dgunet_jax.operators.linear import (
     with_norm,
 )
 from dgunet_jax.operators.norm import real_adjoint
-from dgunet_jax.operators.solvers import conjugate_gradient, total_variation
+from dgunet_jax.operators.solvers import (
+    conjugate_gradient,
+    implicit_gradient_step,
+    noise_damping,
+    total_variation,
+)
 from dgunet_jax.operators.transforms import Fourier, Radon
 
 __all__ = [
@@ -56,6 +61,8 @@ __all__ = [
     "as_pytree",
     "conjugate_gradient",
     "gradient_step",
+    "implicit_gradient_step",
+    "noise_damping",
     "real_adjoint",
     "size_multiple",
     "total_variation",

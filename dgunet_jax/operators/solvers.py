@@ -1,5 +1,6 @@
 """Least squares and total variation with any operator: what an image is without a network."""
 
+import operator as arithmetic
 from typing import Any
 
 import jax
@@ -14,6 +15,9 @@ from dgunet_jax.operators.norm import add, inner
 from dgunet_jax.system.errors import UserError
 
 Array = jax.Array
+
+_ERROR = 0.1  # of an estimate, in the images' unit: what noise is weighed against
+_LEAST_NOISE = 0.5 / 255  # half a step of 8 bits
 
 
 def conjugate_gradient(operator: Any, y: Any, steps: int, damping: float | Array = 0) -> Array:
@@ -30,7 +34,7 @@ def conjugate_gradient(operator: Any, y: Any, steps: int, damping: float | Array
       operator: Φ, linear.
       y: the measurement, leading N.
       steps: each one Φ and one Φᴴ.
-      damping: λ, at least 0.
+      damping: λ, at least 0, for all images or, (N,), for each.
 
     Returns:
       x, (N, H, W, C).
@@ -41,12 +45,15 @@ def conjugate_gradient(operator: Any, y: Any, steps: int, damping: float | Array
     if steps < 0:
         raise UserError(f"steps is {steps}; it must be at least 0")
     known = concrete(damping)
-    if known is not None and not (known.ndim == 0 and np.isfinite(known) and known >= 0):
+    if known is not None and not (np.isfinite(known).all() and (known >= 0).all()):
         raise UserError(f"damping is {damping}; it must be a finite number, at least 0")
-    image_shape(operator, y)
     y = jax.tree.map(jnp.asarray, y)
-    s = operator.adjoint(y, None)
-    damping = jnp.asarray(damping, s.dtype)
+    dtype = jnp.real(jax.tree.leaves(y)[0]).dtype
+    # A linear operator's adjoint is the same everywhere, but it may take the images' shape from it.
+    at = jnp.zeros(image_shape(operator, y), dtype)
+    s = operator.adjoint(y, at)
+    damping = jnp.broadcast_to(jnp.asarray(damping, s.dtype), len(s))
+    column = damping.reshape(-1, 1, 1, 1)
 
     def step(_, state):
         x, r, s, p, gamma = state
@@ -55,7 +62,7 @@ def conjugate_gradient(operator: Any, y: Any, steps: int, damping: float | Array
         # of another length than the best one along p would make it worse, step by step.
         alpha = _quotient(inner(s, p), inner(q, q) + damping * inner(p, p))
         x, r = add(x, p, alpha), add(r, q, -alpha)
-        s = operator.adjoint(r, None) - damping * x
+        s = operator.adjoint(r, at) - column * x
         after = inner(s, s)
         return x, r, s, add(s, p, _quotient(after, gamma)), after
 
@@ -67,13 +74,43 @@ def _quotient(a: Array, b: Array) -> Array:
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)
 
 
-def first_estimate(operator: Any, y: Any, steps: int) -> Array:
+def implicit_gradient_step(operator: Any, step_size: Any, x: Array, y: Any, steps: int) -> Array:
+    """Solve v = x − ρ Φᴴ(Φv − y), the gradient step whose gradient is taken where it ends.
+
+    So v is the minimum of ½‖Φv − y‖² + ‖v − x‖² / (2ρ), the proximal map of the data's term. For
+    small ρ it is the explicit step; for a large one it stays stable, and goes as far as many
+    explicit ones. It is approached by conjugate gradients that begin at x.
+
+    Args:
+      operator: Φ, linear.
+      step_size: ρ, above 0: a scalar, or a value for each image, (N, 1, 1, 1).
+      x: (N, H, W, C).
+      y: the measurement, leading N.
+      steps: of conjugate gradients.
+
+    Returns:
+      v, of the shape of x.
+    """
+    residual = jax.tree.map(arithmetic.sub, y, operator.forward(x))
+    return x + conjugate_gradient(operator, residual, steps, 1 / jnp.ravel(step_size))
+
+
+def noise_damping(noise: Array) -> Array:
+    """Return λ = (σ² + ε²) / 0.1², ε half a step of 8 bits.
+
+    With noise of standard deviation σ and an estimate whose error is 0.1, both Gaussian, the most
+    probable image is the minimum of ½‖Φx − y‖² + ½ λ ‖x − estimate‖².
+    """
+    return (jnp.square(noise) + _LEAST_NOISE**2) / _ERROR**2
+
+
+def first_estimate(operator: Any, y: Any, steps: int, damping: float | Array = 0) -> Array:
     """Return x₀: what the operator makes of y or, with `steps`, conjugate gradients do."""
     if not steps:
         return operator.start(y)
     if isinstance(operator, Cropped):
-        return operator.extended(conjugate_gradient(operator.operator, y, steps))
-    return conjugate_gradient(operator, y, steps)
+        return operator.extended(conjugate_gradient(operator.operator, y, steps, damping))
+    return conjugate_gradient(operator, y, steps, damping)
 
 
 def total_variation(

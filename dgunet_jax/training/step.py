@@ -17,7 +17,6 @@ from dgunet_jax.models.network import DGUNet
 from dgunet_jax.models.parameters import init_params
 from dgunet_jax.models.unfold import stage_params
 from dgunet_jax.operators.library import SamplingMatrix
-from dgunet_jax.operators.solvers import first_estimate
 from dgunet_jax.training import losses
 from dgunet_jax.training.config import OptimizerConfig
 from dgunet_jax.training.losses import LossStages
@@ -320,11 +319,12 @@ def inputs_of(model: DGUNet, params: Any, batch: Any) -> Inputs:
             sampling = SamplingMatrix(params["sampling_matrix"])
             first = sampling.least_norm(sampling.forward(images))
         return Inputs(model, images, {}, first, target)
-    operator, config = batch["operator"], model.config
+    operator = batch["operator"]
     y = simulate(operator, target, batch["sigma"], batch["seed"])
-    told = {"noise": batch["sigma"] / 255} if config.noise_input else {}
-    first = first_estimate(operator, y, config.start_steps)
-    return Inputs(model.clone(operator=operator), y, told, first, target)
+    told = {"noise": batch["sigma"] / 255} if model.config.noise_input else {}
+    network = model.clone(operator=operator)
+    started: Any = network.apply({"params": params}, y, **told, method="start")
+    return Inputs(network, y, told, started[0], target)
 
 
 def _psnr(images: Array, targets: Array) -> Array:

@@ -42,6 +42,7 @@ from tests.small import CONFIG, network
         ({**SENSING, "last_adds": "input"}, "last_adds is 'input', but measurements are no image"),
         ({"blockwise": True}, "blockwise is true without measurements"),
         ({"start_steps": 2}, "start_steps is 2; only a known operator"),
+        ({**SENSING, "implicit_steps": 2}, "implicit_steps is 2; only a known operator"),
         ({**SENSING, "noise_input": True}, "a learned sampling matrix has no noise"),
         ({**SENSING, "ratio": 101.0}, "ratio is 101.0; it must be above 0 and at most 100"),
         ({**SENSING, "channels": 3}, "channels is 3; a sampling matrix measures images of 1"),

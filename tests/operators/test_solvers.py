@@ -1,4 +1,4 @@
-"""Total variation: its proximal map, its minimum, and that it restores."""
+"""Total variation and implicit steps: what they minimise, and that they restore."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,15 @@ from skimage.restoration import denoise_tv_chambolle
 
 from dgunet_jax import UserError
 from dgunet_jax.metrics import psnr
-from dgunet_jax.operators import Blur, Identity, conjugate_gradient, total_variation
+from dgunet_jax.operators import (
+    Blur,
+    Identity,
+    LinearOperator,
+    conjugate_gradient,
+    implicit_gradient_step,
+    noise_damping,
+    total_variation,
+)
 
 
 def objective(operator, x, y, weight):
@@ -47,3 +55,38 @@ def test_it_minimises_what_it_says_and_restores_more_than_least_squares():
 def test_a_weight_that_is_none_is_refused():
     with pytest.raises(UserError, match="weight is 0; it must be a finite number above 0"):
         total_variation(Identity(), CAT, 0)
+
+
+def test_an_implicit_step_solves_its_equation_for_every_image():
+    """(1 + ρ ΦᵀΦ) v = x + ρ Φᵀy, by a dense solver, with a ρ for each image."""
+    rng = np.random.default_rng(0)
+    matrix = rng.standard_normal((10, 24)).astype(np.float32)
+    operator = LinearOperator(
+        lambda x: jnp.einsum("mi,ni->nm", matrix, x.reshape(len(x), -1)), (3, 4, 2)
+    )
+    x, y = rng.standard_normal((2, 3, 4, 2)), rng.standard_normal((2, 10))
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    rho = np.array([0.01, 3.0], np.float32)
+    found = implicit_gradient_step(operator, jnp.asarray(rho).reshape(-1, 1, 1, 1), x, y, 30)
+    for n, step in enumerate(rho):
+        left = np.eye(24) + step * matrix.T @ matrix
+        expected = np.linalg.solve(left, x[n].ravel() + step * matrix.T @ y[n])
+        np.testing.assert_allclose(np.ravel(found[n]), expected, rtol=0, atol=1e-4)
+
+
+def test_an_implicit_step_is_differentiated_as_it_is_computed():
+    operator = Blur(np.outer(np.hanning(7), np.hanning(7))[1:-1, 1:-1] / 9, "circular")
+    y = jnp.asarray(CAT, jnp.float32)
+
+    def loss(rho):
+        return jnp.mean(jnp.square(implicit_gradient_step(operator, rho, 0.9 * y, y, 4)))
+
+    slope = jax.jit(jax.grad(loss))(2.0)
+    run = jax.jit(loss)
+    expected = float(run(2.2) - run(1.8)) / 0.4
+    assert float(slope) == pytest.approx(expected, rel=2e-2)
+
+
+def test_noise_and_the_error_of_estimates_are_weighed_by_their_variances():
+    assert float(noise_damping(jnp.asarray(0.1))) == pytest.approx(1, rel=1e-3)
+    assert 0 < float(noise_damping(jnp.asarray(0.0))) < 1e-3

@@ -77,6 +77,29 @@ def test_a_gradient_step_is_scaled_by_the_norm_and_begins_at_the_adjoint():
     np.testing.assert_allclose(first.gradient(begun, y), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_an_implicit_step_ends_where_its_gradient_is_taken_and_weighs_the_noise():
+    model, variables = known(noise_input=True)
+    choices = {"degradation": "known", "start_steps": 40, "implicit_steps": 40}
+    model = model.clone(config=dataclasses.replace(model.config, **choices))
+    rng = np.random.default_rng(0)
+    x, noise = rng.random((2, 16, 24, 3), np.float32), np.array([0.01, 0.1], np.float32)
+    operator = Blur(rng.random((2, 3, 3)).astype(np.float32), border="circular")
+    y = operator.forward(x) + 0.1
+    unfolded = dgunet_jax.unfold(model.clone(operator=operator), variables, noise)
+    begun, _ = unfolded.start(y)
+    damping = ((noise**2 + (0.5 / 255) ** 2) / 0.01).reshape(-1, 1, 1, 1)
+    slope = operator.adjoint(operator.forward(begun) - y) + damping * begun
+    np.testing.assert_allclose(slope, 0, rtol=0, atol=5e-3)
+    first = unfolded.stages[0]
+    np.testing.assert_allclose(
+        first.step_size, variables["params"]["first"]["step_size"] / damping, rtol=1e-5
+    )
+    v = first.gradient(x, y)
+    expected = x - first.step_size * operator.adjoint(operator.forward(v) - y)
+    np.testing.assert_allclose(v, expected, rtol=0, atol=1e-3)
+    assert np.abs(v - x).max() > 0.01
+
+
 @pytest.mark.parametrize("operator", [Downsample(2), Fourier(np.ones((16, 24)))])
 def test_a_measurement_is_checked_as_one(operator):
     model, variables = known()
