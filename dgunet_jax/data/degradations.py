@@ -1,4 +1,4 @@
-"""Degradations of clean pictures: pure functions of a picture, numbers and a generator.
+"""Degradations of clean pictures as texts: what is drawn, and in what order it is applied.
 
 A text says what is drawn, as in ``"gaussian(0..55) | round; camera(0.0001..0.01) | jpeg(70..95)"``:
 chains of steps, of which each sample takes one, all equally likely. Steps are applied from left to
@@ -11,7 +11,6 @@ of a generator, the image's shape (H, W, C) and the numbers that are drawn; see 
 """
 
 import dataclasses
-import io
 import math
 import re
 from collections.abc import Callable
@@ -19,127 +18,13 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from scipy import ndimage
 
-from dgunet_jax.data import measurements
+from dgunet_jax.data import measurements, simulation
 from dgunet_jax.data.measurements import Measured
 from dgunet_jax.system.errors import UserError, listed
 from dgunet_jax.system.files import imported
 
 _STEP = re.compile(r"\s*([\w.]+:?\w*)\s*(?:\(([^()]*)\))?\s*")
-
-
-def gaussian_noise(
-    clean: NDArray[np.floating], sigma: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Add white Gaussian noise: noisy = clean + σ/255 · n, n ~ N(0, 1) for every value.
-
-    The result is not clipped to [0, 1]. Noise and sum are computed in float64 and rounded once.
-
-    Args:
-      clean: floating point in [0, 1], any shape.
-      sigma: σ, standard deviation of the noise on the [0, 255] scale.
-      rng: what draws n; advanced by as many normal numbers as `clean` has values.
-
-    Returns:
-      float32, the shape of `clean`.
-
-    Raises:
-      UserError: σ is negative or not finite, or `clean` is not floating point.
-    """
-    if not (math.isfinite(sigma) and sigma >= 0):
-        raise UserError(f"sigma is {sigma}; it must be a finite number, at least 0")
-    if not np.issubdtype(clean.dtype, np.floating):
-        raise UserError(f"noise is added to floating-point images in [0, 1]; got {clean.dtype}")
-    noise = rng.standard_normal(clean.shape)
-    return (clean + (sigma / 255) * noise).astype(np.float32)
-
-
-def camera_noise(
-    clean: NDArray[np.float32], shot: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Add the noise of a sensor, as a camera passes it on.
-
-    The picture is taken back to linear light and to the sensor's own gains. There every value z of
-    the Bayer mosaic has noise of the variance `shot`·z + r (Poisson-Gaussian), log r = 2.18 log
-    `shot` + 1.2 + 0.26 n, n ~ N(0, 1), cameras' usual read noise. The noise, not the picture, is
-    demosaiced bilinearly, so that it is correlated between pixels and channels and the picture
-    stays sharp; gains (red and blue 1.2 to 2.4) and the sRGB curve are applied again. Source of the
-    noise's model: Brooks et al., Unprocessing Images for Learned Raw Denoising, CVPR 2019.
-
-    Args:
-      clean: RGB (H, W, 3) in [0, 1].
-      shot: variance for a unit of light, 1 being white; cameras have 0.0001 to 0.012.
-      rng: what draws gains, position of the mosaic and noise.
-
-    Returns:
-      float32, the shape of `clean`, clipped to [0, 1].
-    """
-    gains = np.array([rng.uniform(1.2, 2.4), 1.0, rng.uniform(1.2, 2.4)], np.float32)
-    read = math.exp(2.18 * math.log(shot) + 1.2 + 0.26 * rng.standard_normal())
-    light = np.where(clean <= 0.04045, clean / 12.92, ((clean + 0.055) / 1.055) ** 2.4) / gains
-    noise = rng.standard_normal(clean.shape[:2], np.float32)
-    top, left = rng.integers(2, size=2)
-    spread = np.zeros_like(light, np.float32)
-    for channel, places in enumerate((((0, 0),), ((0, 1), (1, 0)), ((1, 1),))):
-        for row, column in places:
-            where = slice((row + top) % 2, None, 2), slice((column + left) % 2, None, 2)
-            variance = shot * light[*where, channel] + read
-            spread[*where, channel] = noise[where] * np.sqrt(variance)
-        kernel = _BILINEAR[len(places)]
-        spread[..., channel] = ndimage.convolve(spread[..., channel], kernel, mode="mirror")
-    light = ((light + spread) * gains).clip(0, 1)
-    curved = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return curved.astype(np.float32)
-
-
-# Weights of the neighbours that have a colour, by how many of four sensors do.
-_BILINEAR = {
-    1: np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) / 4,
-    2: np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], np.float32) / 4,
-}
-
-
-def jpeg(
-    image: NDArray[np.float32], quality: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Store a picture as JPEG and read it again.
-
-    Args:
-      image: RGB (H, W, 3); it is clipped to [0, 1] and rounded to 8 bits.
-      quality: 1 to 100, rounded to a whole number; libjpeg's, with colour at half the resolution.
-      rng: draws nothing.
-
-    Returns:
-      float32 in [0, 1], the shape of `image`.
-    """
-    file = io.BytesIO()
-    Image.fromarray(_bytes(image)).save(file, "JPEG", quality=round(quality), subsampling="4:2:0")
-    with Image.open(file) as stored:
-        return np.asarray(stored, np.float32) / np.float32(255)
-
-
-def rounded(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Clip a picture to [0, 1] and round it to 8 bits, as a file of it is.
-
-    Args:
-      image: any shape.
-      rng: draws nothing.
-
-    Returns:
-      float32, the shape of `image`.
-    """
-    return _bytes(image).astype(np.float32) / np.float32(255)
-
-
-def left_clean(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return a picture as it is: for networks that sample it themselves."""
-    return image
-
-
-def _bytes(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    return (image * 255).round().clip(0, 255).astype(np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,11 +50,19 @@ class Kind:
 
 
 KINDS = {
-    "clean": Kind(left_clean),
-    "gaussian": Kind(gaussian_noise, (("sigma", 0, math.inf),)),
-    "camera": Kind(camera_noise, (("shot", 1e-6, 1),), logarithmic=True, of_colours=True),
-    "jpeg": Kind(jpeg, (("quality", 1, 100),), of_colours=True),
-    "round": Kind(rounded),
+    "clean": Kind(simulation.left_clean),
+    "gaussian": Kind(simulation.gaussian_noise, (("sigma", 0, math.inf),)),
+    "camera": Kind(
+        simulation.camera_noise, (("shot", 1e-6, 1),), logarithmic=True, of_colours=True
+    ),
+    "jpeg": Kind(simulation.jpeg, (("quality", 1, 100),), of_colours=True),
+    "round": Kind(simulation.rounded),
+    "shake": Kind(simulation.shake, (("length", 0, 100),)),
+    "defocus": Kind(simulation.defocus, (("radius", 0, 50),)),
+    "soften": Kind(simulation.soften, (("deviation", 0.01, 50),)),
+    "rain": Kind(simulation.rain, (("cover", 0, 1), ("length", 1, 200))),
+    "haze": Kind(simulation.haze, (("thickness", 0, 10),)),
+    "low_light": Kind(simulation.low_light, (("exposure", 1e-4, 1),), logarithmic=True),
     "motion_blur": Kind(
         measurements.motion_blur,
         (("side", 1, 255), ("length", 0, 255)),
@@ -179,6 +72,12 @@ KINDS = {
     "gaussian_blur": Kind(
         measurements.gaussian_blur,
         (("side", 1, 255), ("deviation", 0.01, 100)),
+        operator=True,
+        fixed=1,
+    ),
+    "disk_blur": Kind(
+        measurements.disk_blur,
+        (("side", 1, 255), ("radius", 0, 127)),
         operator=True,
         fixed=1,
     ),

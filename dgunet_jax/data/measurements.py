@@ -1,7 +1,6 @@
 """Known degradations, drawn for every image: an operator, and the noise of what it measures."""
 
 import functools
-import math
 from typing import Any, TypedDict
 
 import jax
@@ -9,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from dgunet_jax.data.kernels import disk_kernel, gaussian_kernel, motion_kernel
 from dgunet_jax.operators.imaging import Bayer, Blur, Downsample, Mask
 from dgunet_jax.operators.library import BLOCK, BlockSampling
 from dgunet_jax.operators.transforms import Fourier
 
 Shape = tuple[int, ...]
 
-_STEPS = 64  # of a camera's way
 _CENTRE = 0.08  # of the columns around frequency zero, which are always measured
 
 
@@ -72,27 +71,17 @@ def motion_blur(rng: np.random.Generator, shape: Shape, side: float, length: flo
       side: of the kernel, in pixels.
       length: of the way, in pixels.
     """
-    direction, bend = rng.uniform(0, 2 * math.pi), rng.normal(0, 1.0)
-    angles = direction + bend * np.linspace(-0.5, 0.5, _STEPS)
-    way = length / _STEPS * np.cumsum(np.stack([np.sin(angles), np.cos(angles)]), axis=1)
-    way += (round(side) - 1) / 2 - (way.max(axis=1) + way.min(axis=1))[:, None] / 2
-    kernel = np.zeros((round(side), round(side)))
-    corner = np.floor(way).astype(int)
-    part = way - corner
-    for row in (0, 1):
-        for column in (0, 1):
-            weight = np.abs(1 - row - part[0]) * np.abs(1 - column - part[1])
-            places = (corner + np.array([[row], [column]])).clip(0, round(side) - 1)
-            np.add.at(kernel, tuple(places), weight)
-    return Blur((kernel / kernel.sum()).astype(np.float32), border="circular")
+    return Blur(motion_kernel(rng, round(side), length), border="circular")
 
 
 def gaussian_blur(rng: np.random.Generator, shape: Shape, side: float, deviation: float) -> Blur:
     """Return a Gaussian blur with a kernel of `side` pixels; the border is circular."""
-    line = np.arange(round(side)) - (round(side) - 1) / 2
-    line = np.exp(-0.5 * np.square(line / deviation))
-    kernel = np.outer(line, line)
-    return Blur((kernel / kernel.sum()).astype(np.float32), border="circular")
+    return Blur(gaussian_kernel(round(side), deviation), border="circular")
+
+
+def disk_blur(rng: np.random.Generator, shape: Shape, side: float, radius: float) -> Blur:
+    """Return a blur by a lens out of focus, a disk; the border is circular."""
+    return Blur(disk_kernel(round(side), radius), border="circular")
 
 
 def mask(rng: np.random.Generator, shape: Shape, kept: float) -> Mask:

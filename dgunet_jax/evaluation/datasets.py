@@ -11,7 +11,7 @@ from typing import TypeVar
 import jax
 import numpy as np
 
-from dgunet_jax.data.degradations import Degradation, gaussian_noise
+from dgunet_jax.data.degradations import Degradation
 from dgunet_jax.data.folders import files_below, is_folder, no_pictures, visible
 from dgunet_jax.data.measurements import simulate_one
 from dgunet_jax.data.pairs import (
@@ -24,6 +24,7 @@ from dgunet_jax.data.pairs import (
     match_folders,
     sequences_of_pairs,
 )
+from dgunet_jax.data.simulation import gaussian_noise
 from dgunet_jax.data.transforms import unit_range
 from dgunet_jax.evaluation.protocols import Protocol
 from dgunet_jax.evaluation.real_noise import find_blocks, find_boxes

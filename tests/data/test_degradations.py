@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from dgunet_jax.data.degradations import Degradation, camera_noise, gaussian_noise, jpeg, rounded
+from dgunet_jax.data import kernels, simulation
+from dgunet_jax.data.degradations import Degradation
+from dgunet_jax.data.simulation import camera_noise, gaussian_noise, jpeg, rounded
 from dgunet_jax.system.errors import UserError
 
 GREY = np.full((128, 96, 3), 0.5, np.float32)
@@ -97,12 +99,82 @@ def test_the_same_seed_gives_the_same_and_the_clean_picture_is_left():
     assert np.array_equal(picture, before)
 
 
+@pytest.mark.parametrize("side", [9, 24, 25])
+def test_kernels_sum_to_one_are_not_negative_and_lie_in_the_middle(side):
+    made = (
+        kernels.motion_kernel(rng(), side, 7.3),
+        kernels.line_kernel(side, 6, 0.7),
+        kernels.gaussian_kernel(side, 1.5),
+        kernels.disk_kernel(side, 3.2),
+    )
+    line = np.arange(side) - (side - 1) / 2
+    for kernel in made:
+        assert kernel.shape == (side, side) and kernel.min() >= 0
+        assert kernel.sum() == pytest.approx(1, abs=1e-6)
+    for kernel in made[1:]:
+        assert abs((kernel.sum(0) * line).sum()) < 0.1 and abs((kernel.sum(1) * line).sum()) < 0.1
+    assert (made[2].sum(0) * line**2).sum() == pytest.approx(1.5**2, rel=0.05)
+    # Of a disk the mean of r² is R²/2, and a way of length L along a line has the variance L²/12.
+    radii = line[:, None] ** 2 + line**2
+    assert (made[3] * radii).sum() == pytest.approx(3.2**2 / 2, rel=0.05)
+    assert (made[1] * radii).sum() == pytest.approx(6**2 / 12, rel=0.2)
+
+
+@pytest.mark.parametrize("text", ["shake(0..20)", "defocus(0..6)", "soften(0.3..3)"])
+def test_blurs_keep_the_mean_and_take_detail(text):
+    blurred = Degradation.parse(text)
+    np.testing.assert_allclose(blurred.apply(GREY, rng()), GREY, rtol=0, atol=1e-5)
+    picture = photograph()
+    found = np.stack([blurred.apply(picture, rng(seed)) for seed in range(8)])
+    assert found.dtype == np.float32 and found.min() > -1e-4 and found.max() < 1 + 1e-4
+    assert found.mean() == pytest.approx(picture.mean(), abs=0.01)
+    assert np.abs(np.diff(found, axis=1)).mean() < 0.9 * np.abs(np.diff(picture, axis=0)).mean()
+
+
+def test_a_blur_wider_than_the_picture_is_made_of_its_mirror_images():
+    small = photograph()[:5, :7]
+    found = simulation.soften(small, 6.0, rng())
+    assert found.shape == small.shape and np.isfinite(found).all()
+
+
+def test_rain_covers_its_share_leans_to_one_side_and_only_adds_light():
+    black = np.zeros((256, 256, 3), np.float32)
+    covered = [(simulation.rain(black, 0.1, 15, rng(seed)) > 0.05).mean() for seed in range(8)]
+    # Streaks are wider than a pixel, and some meet.
+    assert 0.07 < np.mean(covered) < 0.3
+    fallen = simulation.rain(GREY, 0.2, 20, rng())
+    assert fallen.min() >= 0.5 - 1e-5 and 0.7 < fallen.max() <= 1
+    np.testing.assert_array_equal(fallen[..., 0], fallen[..., 2])
+    # Along the streaks pixels are more alike than across.
+    streaks = fallen[..., 0]
+    down, right = np.abs(np.diff(streaks, axis=0)).mean(), np.abs(np.diff(streaks, axis=1)).mean()
+    assert down < 0.8 * right
+
+
+def test_haze_is_air_and_picture_in_shares_that_change_smoothly():
+    black, white = np.zeros_like(GREY), np.ones_like(GREY)
+    air, whole = (simulation.haze(each, 1.5, rng(3)) for each in (black, white))
+    through = whole - air  # t, and air is a (1 − t)
+    np.testing.assert_allclose(air / (1 - through), (air / (1 - through)).mean(), rtol=1e-3)
+    assert np.exp(-1.5) <= through.min() < through.max() <= 1 + 1e-6
+    assert np.abs(np.diff(through, axis=0)).max() < 0.05
+    assert through[:8].mean() < through[-8:].mean()
+    np.testing.assert_array_equal(simulation.haze(GREY, 0, rng()), GREY)
+
+
+def test_low_light_is_less_linear_light():
+    found = simulation.low_light(GREY, 0.1, rng())
+    light = ((0.5 + 0.055) / 1.055) ** 2.4
+    np.testing.assert_allclose(found, 1.055 * (0.1 * light) ** (1 / 2.4) - 0.055, rtol=1e-5)
+    np.testing.assert_allclose(simulation.low_light(GREY, 1, rng()), GREY, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "'' is not a step like"),
         ("gaussian(25) |", "'' is not a step like"),
-        ("fog(1)", "there is no 'fog', the steps are bayer, camera, clean, downsample"),
+        ("fog(1)", "there is no 'fog', the steps are bayer, camera, clean, defocus"),
         ("gaussian", "gaussian takes sigma"),
         ("round(3)", "round takes no numbers"),
         ("gaussian(-1)", "sigma is '-1'; it must be a number or low..high, at least 0$"),
