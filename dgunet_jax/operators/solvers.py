@@ -54,19 +54,24 @@ def conjugate_gradient(operator: Any, y: Any, steps: int, damping: float | Array
     s = operator.adjoint(y, at)
     damping = jnp.broadcast_to(jnp.asarray(damping, s.dtype), len(s))
     column = damping.reshape(-1, 1, 1, 1)
+    first = inner(s, s)
+    # Of an image that is solved only rounding is left: it stays, and no quotient of what is left,
+    # nor a derivative of one, is formed.
+    solved = jnp.square(10 * jnp.finfo(s.dtype).eps) * first
 
     def step(_, state):
         x, r, s, p, gamma = state
-        q = operator.forward(p)
-        # ⟨s, p⟩ is γ but for rounding; of an image that is solved nothing else is left, and a step
-        # of another length than the best one along p would make it worse, step by step.
-        alpha = _quotient(inner(s, p), inner(q, q) + damping * inner(p, p))
+        q, moving = operator.forward(p), gamma > solved
+        # ⟨s, p⟩ is γ but for rounding, and this is the best step along p.
+        length = jnp.where(moving, inner(q, q) + damping * inner(p, p), 0)
+        alpha = _quotient(inner(s, p), length)
         x, r = add(x, p, alpha), add(r, q, -alpha)
         s = operator.adjoint(r, at) - column * x
         after = inner(s, s)
-        return x, r, s, add(s, p, _quotient(after, gamma)), after
+        beta = _quotient(after, jnp.where(moving, gamma, 0))
+        return x, r, s, add(s, p, beta), jnp.where(moving, after, gamma)
 
-    return jax.lax.fori_loop(0, steps, step, (jnp.zeros_like(s), y, s, s, inner(s, s)))[0]
+    return jax.lax.fori_loop(0, steps, step, (jnp.zeros_like(s), y, s, s, first))[0]
 
 
 def _quotient(a: Array, b: Array) -> Array:

@@ -13,6 +13,7 @@ from dgunet_jax.operators import (
     Blur,
     Identity,
     LinearOperator,
+    Mask,
     conjugate_gradient,
     implicit_gradient_step,
     noise_damping,
@@ -85,6 +86,22 @@ def test_an_implicit_step_is_differentiated_as_it_is_computed():
     run = jax.jit(loss)
     expected = float(run(2.2) - run(1.8)) / 0.4
     assert float(slope) == pytest.approx(expected, rel=2e-2)
+
+
+def test_the_derivative_of_what_is_solved_before_its_last_step_is_finite():
+    """Of a mask two steps solve all: then quotients of what rounding leaves would be formed."""
+    mask = (np.random.default_rng(0).random((64, 64, 1)) < 0.5).astype(np.float32)
+    y = jnp.asarray(CAT, jnp.float32) * mask[None]
+
+    def loss(y, rho):
+        v = implicit_gradient_step(Mask(mask), rho, conjugate_gradient(Mask(mask), y, 9), y, 9)
+        return jnp.mean(jnp.square(v - 0.5))
+
+    slopes = jax.jit(jax.grad(loss, (0, 1)))(y + 0.01, jnp.asarray(20.0))
+    assert all(np.isfinite(slope).all() for slope in slopes)
+    # v is y where it is measured.
+    expected = jnp.where(mask[None] > 0, 2 * (y + 0.01 - 0.5) / y.size, 0)
+    np.testing.assert_allclose(slopes[0], expected, rtol=0, atol=1e-3 * float(expected.max()))
 
 
 def test_noise_and_the_error_of_estimates_are_weighed_by_their_variances():
