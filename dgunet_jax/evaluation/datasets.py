@@ -26,7 +26,7 @@ from dgunet_jax.data.pairs import (
 )
 from dgunet_jax.data.simulation import gaussian_noise
 from dgunet_jax.data.transforms import unit_range
-from dgunet_jax.evaluation.protocols import Protocol
+from dgunet_jax.evaluation.protocols import IN_BYTES_MULTIPLE, Protocol
 from dgunet_jax.evaluation.real_noise import find_blocks, find_boxes
 from dgunet_jax.evaluation.samples import Degraded, Measurement, Sample
 from dgunet_jax.images import OTHER_ENDINGS, Header, luma, read_header, read_rgb
@@ -89,10 +89,10 @@ def find(protocol: Protocol, folder: Path, pattern: Pattern | None = None) -> Fo
         start = next((folder / name for name in _CLEAN if is_folder(folder / name)), folder)
         images, others = files_below(start, failures)
         if protocol.degradation is None:
-            read = functools.partial(_read_clean, protocol.sigma)
+            read = functools.partial(_read_clean, protocol)
         else:
             read = functools.partial(_read_simulated, Degradation.parse(protocol.degradation))
-        look = functools.partial(_clean_sample, start, read)
+        look = functools.partial(_clean_sample, start, protocol, read)
         samples = _checked(look, images, protocol, failures)
     else:
         pairs = _find_pairs(protocol, folder, pattern)
@@ -235,11 +235,15 @@ def _read_pair(image: Path, target: Path) -> Degraded:
     return Degraded(unit_range(read_rgb(image)), read_rgb(target))
 
 
-def _clean_sample(folder: Path, read: Callable[[Path], Degraded], path: Path) -> Sample:
+def _clean_sample(
+    folder: Path, protocol: Protocol, read: Callable[[Path], Degraded], path: Path
+) -> Sample:
     """Return a clean image, which is `read` from its file."""
     header = _header(path)
     place = path.relative_to(folder).with_suffix("").as_posix()
     size = header.height, header.width
+    if protocol.in_bytes:
+        size = tuple(side // IN_BYTES_MULTIPLE * IN_BYTES_MULTIPLE for side in size)
     return Sample(place.replace("/", "-"), size, (path,), (place,), functools.partial(read, path))
 
 
@@ -267,13 +271,20 @@ def _read_simulated(degradation: Degradation, path: Path) -> Degraded:
     return Degraded(begun, target, Measurement(y, operator, float(made["sigma"]) / 255))
 
 
-def _read_clean(sigma: float | None, path: Path) -> Degraded:
-    """Read an image with unclipped noise of σ or, without a σ, the luma that a network samples.
+def _read_clean(protocol: Protocol, path: Path) -> Degraded:
+    """Read an image with noise of σ or, without a σ, the luma that a network samples.
 
     The seed is 0 for each, so that an image has the same noise whichever others there are.
     """
     target = read_rgb(path)
-    if sigma is None:
+    if protocol.sigma is None:
         target = luma(target)
         return Degraded(unit_range(target), target)
-    return Degraded(gaussian_noise(unit_range(target), sigma, np.random.default_rng(0)), target)
+    rng = np.random.default_rng(0)
+    if not protocol.in_bytes:
+        return Degraded(gaussian_noise(unit_range(target), protocol.sigma, rng), target)
+    beyond = [side % IN_BYTES_MULTIPLE for side in target.shape[:2]]
+    (top, left), (height, width) = (each // 2 for each in beyond), target.shape[:2]
+    target = target[top : top + height - beyond[0], left : left + width - beyond[1]]
+    noisy = target + protocol.sigma * rng.standard_normal(target.shape)
+    return Degraded(unit_range(noisy.clip(0, 255).astype(np.uint8)), target)

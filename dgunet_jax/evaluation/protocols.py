@@ -13,6 +13,8 @@ from dgunet_jax.system.errors import UserError, either
 Measure = Literal["rgb", "rgb_volume", "luma", "aligned", "grey", "server"]
 Layout = Literal["pairs", "sequences", "hide", "listed", "clean", "sidd", "dnd"]
 
+IN_BYTES_MULTIPLE = 16  # of sides of images whose noise is added in 8 bits
+
 MEASURES: dict[Measure, str] = {
     "rgb": "RGB PSNR, SSIM of the channels (7×7 uniform window)",
     "rgb_volume": "RGB PSNR, SSIM of the volume (MATLAB's of RGB arrays)",
@@ -52,6 +54,9 @@ class Protocol:
       self_ensemble: whether the published numbers are means over the eight flips and rotations.
       sigma: standard deviation, on the [0, 255] scale, of the noise added to clean images; None:
         the data set has degraded images, or the network samples the clean ones.
+      in_bytes: whether that noise is added as one comparison of five degradations does: images are
+        cut in the middle to multiples of `IN_BYTES_MULTIPLE`, and the noisy ones clipped and cut
+        off to 8 bits; else they are not clipped.
       degradation: what is simulated on clean images, as `data.degradation` of training has it;
         None: nothing of that kind.
       ratio: measurements in percent of the pixels, for compressive sensing; else None.
@@ -70,6 +75,7 @@ class Protocol:
     tile: int | None = None
     self_ensemble: bool = False
     sigma: float | None = None
+    in_bytes: bool = False
     degradation: str | None = None
     ratio: int | None = None
     layout: Layout = "pairs"
@@ -119,7 +125,8 @@ class Protocol:
             ]
         if self.ratio is not None:
             words += [f"{self.measurements} measurements of each 32×32 block ({self.ratio} %)"]
-        words += [] if self.sigma is None else [f"noise of σ = {self.sigma:g}"]
+        clipped = "clipped and cut off to 8 bits" if self.in_bytes else "not clipped"
+        words += [] if self.sigma is None else [f"noise of σ = {self.sigma:g}, {clipped}"]
         words += [] if self.degradation is None else [f"degraded by {self.degradation}"]
         words += ["published with ×8 self-ensemble"] if self.self_ensemble else []
         words += [self.note] if self.note else []
@@ -207,10 +214,13 @@ _ALL = (
     Protocol("dnd", "DND", "server", rounded=False, self_ensemble=True, layout="dnd", count=1000,
              published=_paper((40.04, 0.956), (40.12, 0.957))),
     *(
-        Protocol(f"{name}_{sigma}", f"{title}, σ = {sigma}", "rgb", rounded=False, sigma=sigma,
-                 layout="clean", count=count, published=_one(*numbers))
+        Protocol(f"{name}_{sigma}{ending}", f"{title}, σ = {sigma}{how}", "rgb", rounded=False,
+                 sigma=sigma, in_bytes=bool(ending), layout="clean", count=count,
+                 published=published)
         for (name, title, count), rows in _GAUSSIAN.items()
         for sigma, numbers in rows.items()
+        # The published numbers belong to noisy pictures of 8 bits.
+        for ending, how, published in (("", "", ()), ("_8bit", ", 8 bits", _one(*numbers)))
     ),
     *(
         Protocol(f"{name}_{ratio}{ending}", f"{title}, {ratio} % measured{how}", "grey",
@@ -224,11 +234,13 @@ _ALL = (
             ("", ", tiles", 128, published), ("_whole", ", whole", None, ())
         )
     ),
-    Protocol("sots", "SOTS outdoor", "rgb", count=500, published=_one(24.78, 0.940)),
-    Protocol("lol", "LOL test", "rgb", count=15, published=_one(21.87, 0.823)),
-    Protocol("five_rain100l", "Rain100L, in RGB", "rgb", count=100, published=_one(36.62, 0.971)),
-    Protocol("five_gopro", "GoPro test, in RGB", "rgb", layout="sequences", count=1111,
-             published=_one(27.25, 0.837)),
+    Protocol("sots", "SOTS outdoor", "rgb", rounded=False, count=500,
+             published=_one(24.78, 0.940)),
+    Protocol("lol", "LOL test", "rgb", rounded=False, count=15, published=_one(21.87, 0.823)),
+    Protocol("five_rain100l", "Rain100L, in RGB", "rgb", rounded=False, count=100,
+             published=_one(36.62, 0.971)),
+    Protocol("five_gopro", "GoPro test, in RGB", "rgb", rounded=False, layout="sequences",
+             count=1111, published=_one(27.25, 0.837)),
     Protocol("rgb", "pairs of pictures, in RGB", "rgb", layout="sequences"),
     Protocol("luma", "pairs of pictures, in luma", "luma", layout="sequences"),
 )  # fmt: skip
@@ -246,7 +258,7 @@ _SUITES = (
     ),
     Suite(
         "five", "five degradations, one model",
-        (("SOTS", "sots"), ("Rain100L", "five_rain100l"), ("CBSD68", "cbsd68_25"),
+        (("SOTS", "sots"), ("Rain100L", "five_rain100l"), ("CBSD68", "cbsd68_25_8bit"),
          ("GoPro", "five_gopro"), ("LOL", "lol")),
         _one(28.32, 0.891),
     ),

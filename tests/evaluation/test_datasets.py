@@ -230,6 +230,18 @@ def test_noise_of_clean_images_is_gaussian_and_always_the_same(tmp_path):
     np.testing.assert_array_equal(alone.read().image, second.read().image)
 
 
+def test_noise_in_bytes_is_clipped_cut_off_and_added_to_the_middle(tmp_path):
+    big = np.random.default_rng(1).integers(0, 256, (53, 37, 3), dtype=np.uint8)
+    save(tmp_path / "a.png", big)
+    (sample,) = find(PROTOCOLS["cbsd68_25_8bit"], tmp_path).samples
+    assert sample.size == (48, 32)
+    image, target, _ = sample.read()
+    np.testing.assert_array_equal(target, big[2:50, 2:34])
+    noise = 25 * np.random.default_rng(0).standard_normal(target.shape)
+    expected = np.floor((target + noise).clip(0, 255))
+    np.testing.assert_allclose(image * 255, expected, rtol=0, atol=1e-3)
+
+
 def test_find_clean_images_of_a_set_that_has_noisy_ones_too(tmp_path):
     save(tmp_path / "original_png" / "1.png", clean(1))
     save(tmp_path / "noisy25" / "1.png", degraded(1))

@@ -16,6 +16,7 @@ def test_protocols_are_complete():
         assert (protocol.count is None) == (name in GENERIC)
         unpublished = name in GENERIC or name.endswith("_whole") or name.startswith("set14")
         unpublished |= name.endswith(("_30", "_40"))
+        unpublished |= protocol.sigma is not None and not protocol.in_bytes
         assert bool(protocol.published) != unpublished
         assert (protocol.tile is not None) == (protocol.channels == 1 and "whole" not in name)
         degraded = protocol.sigma is not None or protocol.ratio is not None
@@ -28,6 +29,13 @@ def test_protocols_are_complete():
     rows = {name: PROTOCOLS[f"set11_{name}"].measurements for name in (1, 4, 10, 25, 50)}
     assert rows == {1: 11, 4: 41, 10: 103, 25: 256, 50: 512}
     assert PROTOCOLS["kodak24_50"].sigma == 50
+
+
+def test_the_five_degradations_are_not_rounded_and_average_to_the_published_number():
+    members = [protocol for _, protocol in protocols("five")]
+    assert not any(protocol.rounded for protocol in members)
+    psnr = [protocol.published[0].psnr for protocol in members]
+    assert np.mean(psnr) == pytest.approx(SUITES["five"].published[0].psnr, abs=0.011)
 
 
 def test_suite_average_of_the_deraining_sets_is_that_of_the_paper():
