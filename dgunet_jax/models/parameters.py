@@ -30,6 +30,14 @@ def abstract_params(config: DGUNetConfig) -> dict[str, Any]:
 
     A known operator has no weights: the tree is the same with any.
     """
+    # However it is executed, and for users with one network after another, traced once.
+    config = dataclasses.replace(without_operator(config), unroll=1, remat=False, kernels="plain")
+    return jax.tree.map(lambda leaf: leaf, _abstract(config, jax.config.jax_enable_x64))
+
+
+@functools.lru_cache(maxsize=64)
+def _abstract(config: DGUNetConfig, wide: bool) -> dict[str, Any]:
+    """`wide`: whether JAX makes float64 by default, which the types depend on."""
     return jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
 
 

@@ -19,14 +19,14 @@ from tests.small import network
 
 
 def loss_and_gradient(model: DGUNet, variables: Any, x: Any):
-    """Estimates and the gradient of a sum over all of them, compiled quickly."""
+    """Estimates and the gradient of a sum over all of them, compiled quickly; NumPy arrays."""
 
-    def loss(variables):
+    def loss(variables, x):
         stages = estimates(model, variables, x)
         return jnp.mean(jnp.square(stages - 0.5)), stages
 
     compiled = jax.jit(jax.grad(loss, has_aux=True), compiler_options=compiler_options())
-    gradient, stages = compiled(variables)
+    gradient, stages = jax.device_get(compiled(variables, x))
     return stages, flatten(gradient["params"])
 
 
