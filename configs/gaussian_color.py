@@ -1,8 +1,8 @@
-"""DGUNet for Gaussian colour denoising at σ 25, on any folder of clean pictures.
+"""DGUNet for Gaussian colour denoising, on any folder of clean pictures.
 
 No recipe of the authors is published for it; this is ours, with the patches, loss and schedule of
-their real-noise recipe. Score: not trained at full size yet. What others report for a DGUNet
-trained on five degradations is 31.10 dB on CBSD68. DGUNet+: `configs/gaussian_color.py:plus`.
+their real-noise recipe. σ is 25; `:several` is for 15, 25 and 50, `:blind` for all from 0 to 55,
+and `:plus`, `:plus_several` and `:plus_blind` are DGUNet+. Score: not trained at full size yet.
 
 As compiled for eight devices (`--mode dry_run`): 17,216,312 parameters, 26,951 GFLOP a step, 1.4 GB
 on each device, stages being recomputed. Time: about 10 hours on eight A100 for BSD400 and WED's
@@ -20,16 +20,25 @@ from dgunet_jax import VARIANTS
 from dgunet_jax.data.config import DataConfig
 from dgunet_jax.training.config import OptimizerConfig, ReportConfig, TrainConfig, to_config_dict
 
+NOISE = {
+    "": "gaussian(25)",
+    "several": "gaussian(15); gaussian(25); gaussian(50)",
+    "blind": "gaussian(0..55)",
+}
+
 
 def get_config(variant: str = "") -> ConfigDict:
-    name = {"": "denoise", "plus": "denoise_plus"}[variant]
+    plus, _, rest = variant.partition("_") if variant.startswith("plus") else ("", "", variant)
+    if plus not in ("", "plus") or rest not in NOISE:
+        raise KeyError(variant)
+    name = "denoise_plus" if plus else "denoise"
     return to_config_dict(
         TrainConfig(
             model=dataclasses.replace(VARIANTS[name], remat=True),
             data=DataConfig(
                 train="BSD400+WED",
                 validation="CBSD68/original_png",
-                degradation="gaussian(25)",
+                degradation=NOISE[rest],
                 patch=128,
                 batch=16,
                 samples_per_picture=100,

@@ -15,6 +15,7 @@ from dgunet_jax.options import (
     add_evaluation,
     add_operator,
     add_pairs,
+    add_preparing,
     add_reading,
     add_restoring,
     path,
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         options = parser().parse_args(words)
-        if options.run is not _pack:
+        if options.run not in (_pack, _prepare):  # which need no JAX
             from dgunet_jax.system.compilation import check_platform
 
             check_platform()
@@ -95,6 +96,15 @@ def parser() -> argparse.ArgumentParser:
     pack.add_argument("--output", metavar="DIR", type=path, required=True)
     add_pairs(pack)
     pack.set_defaults(run=_pack)
+
+    prepare = commands.add_parser(
+        "prepare",
+        help="cut training sets into crops, and check them",
+        description="Makes training sets of published ones. What was stopped is completed by the"
+        " same command.",
+    )
+    add_preparing(prepare)
+    prepare.set_defaults(run=_prepare)
 
     commands.add_parser(
         "train",
@@ -194,6 +204,12 @@ def _pack(options: argparse.Namespace) -> int:
     held = counted(len(files), "pair" if pairs else "clean picture")
     terminal.show(f"wrote {held}; train with --config.data.train=tfds:{options.output}")
     return 0
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from dgunet_jax.data.prepare import run
+
+    return run(options)
 
 
 def _restore(options: argparse.Namespace) -> int:

@@ -31,6 +31,7 @@ def path(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+SIDD_PAIRS = "{}/{}_NOISY_SRGB_{}.PNG -> {}/{}_GT_SRGB_{}.PNG"  # as the set is published
 CHECKPOINTS = (
     "an official .pth or .pkl file, a safetensors file, a checkpoint or run directory; content"
     " decides, not the ending"
@@ -106,6 +107,7 @@ def add_no_cache(arguments: Arguments) -> None:
 
 
 BESIDE = "_restored"  # goes behind the names of results that lie beside their inputs
+ANY_OPERATOR = "any_operator"  # the installed network that `--operator` takes by itself
 DEFAULT_SIGMA = 2.0  # of photographs; on the [0, 255] scale
 
 
@@ -128,7 +130,7 @@ def add_operator(restore: argparse.ArgumentParser) -> None:
 
 
 def add_restoring(restore: argparse.ArgumentParser) -> None:
-    add_checkpoint(restore, required=True)
+    add_checkpoint(restore, help=f"{CHECKPOINTS} (default, with --operator alone: {ANY_OPERATOR})")
     restore.add_argument(
         "inputs",
         metavar="INPUT",
@@ -164,6 +166,57 @@ def add_restoring(restore: argparse.ArgumentParser) -> None:
         help="average over the eight flips and rotations: a little better, eight times the work",
     )
     add_computation(work, mesh_default="one device")
+
+
+def add_preparing(prepare: argparse.ArgumentParser) -> None:
+    """The three forms of `dgunet prepare`."""
+    commands = prepare.add_subparsers(required=True, metavar="WHAT", dest="what")
+    sidd = commands.add_parser(
+        "sidd",
+        help="random crops of SIDD-Medium's pairs (sRGB)",
+        description="Cuts random squares out of SIDD-Medium's 320 pairs as they are published"
+        " (FOLDER/0001_.../0001_NOISY_SRGB_010.PNG and so on) into OUT/train.",
+    )
+    crops = commands.add_parser(
+        "crops",
+        help="overlapping crops of any pairs or clean pictures",
+        description="Cuts every pair or clean picture of FOLDER into squares that overlap.",
+    )
+    check = commands.add_parser(
+        "check",
+        help="say what a training set holds and what of it cannot be used",
+        description="Decodes all pictures or pairs of FOLDER: how many, of what sizes, and which"
+        " are unreadable, of two sizes, of more than 8 bits or without counterpart.",
+    )
+    for parser in (sidd, crops, check):
+        parser.add_argument("folder", metavar="FOLDER", type=path)
+    for parser, side in ((sidd, 256), (crops, 512)):
+        parser.add_argument("--output", metavar="OUT", type=path, required=True)
+        parser.add_argument(
+            "--side", metavar="PIXELS", type=int, default=side, help=f"(default: {side})"
+        )
+    sidd.add_argument(
+        "--count", metavar="N", type=int, default=300, help="crops of each pair (default: 300)"
+    )
+    sidd.add_argument("--seed", metavar="N", type=int, default=0, help="of the places (default: 0)")
+    sidd.add_argument(
+        "--validation",
+        metavar="DIR",
+        type=path,
+        help="of ValidationNoisyBlocksSrgb.mat and ValidationGtBlocksSrgb.mat, whose blocks become"
+        " OUT/validation",
+    )
+    sidd.set_defaults(pairs=SIDD_PAIRS)
+    crops.add_argument(
+        "--step",
+        metavar="PIXELS",
+        type=int,
+        default=256,
+        help="from one crop to the next (default: 256); the last ones end with the picture",
+    )
+    crops.set_defaults(seed=0)
+    for parser in (crops, check):
+        add_pairs(parser)
 
 
 def add_evaluation(parser: argparse.ArgumentParser) -> None:

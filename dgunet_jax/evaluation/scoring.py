@@ -18,10 +18,11 @@ from dgunet_jax.evaluation.real_noise import Submission
 from dgunet_jax.evaluation.samples import RestoredSample, Result, Sample, Source
 from dgunet_jax.evaluation.scores import Scores, compare
 from dgunet_jax.images import Picture, to_uint8, write
-from dgunet_jax.restoration.pipeline import Progress, ahead
+from dgunet_jax.restoration.pipeline import ahead
 from dgunet_jax.restoration.shapes import pixels
 from dgunet_jax.system.errors import UserError, printable, reason
 from dgunet_jax.system.files import read_bytes
+from dgunet_jax.system.terminal import Progress
 
 JOURNAL = "scores.jsonl"
 MOST = 3  # samples shown, of the worst and of the best

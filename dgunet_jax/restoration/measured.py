@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from dgunet_jax.images import Picture, check_writable, grey, read, side_by_side, write
 from dgunet_jax.restoration.inputs import Job
 from dgunet_jax.restoration.known import Named, fitting, forms
-from dgunet_jax.restoration.pipeline import GAP, Progress
+from dgunet_jax.restoration.pipeline import GAP
 from dgunet_jax.restoration.restorer import Restorer
 from dgunet_jax.system.arrays import is_array_file, read_array
 from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.terminal import Progress
 
 Array = NDArray[Any]
 

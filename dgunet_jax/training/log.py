@@ -12,7 +12,6 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from dgunet_jax.restoration.pipeline import clock
 from dgunet_jax.system import terminal
 from dgunet_jax.system.errors import UserError, reason
 from dgunet_jax.system.files import replacing
@@ -259,7 +258,7 @@ class Progress:
                 if (rate := throughput.get("throughput/tflops")) is not None:
                     line += f"  {rate:.3g} TFLOP/s"
                 line += f"  {throughput['throughput/waiting']:.0%} waiting for data"
-            line += f"  {clock(seconds * (self._steps - step))} left"
+            line += f"  {terminal.clock(seconds * (self._steps - step))} left"
         (terminal.renew if self._renews else terminal.say)(line)
 
     def say(self, line: str) -> None:
