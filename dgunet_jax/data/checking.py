@@ -60,6 +60,7 @@ def choose(
     begun: bool,
     write: bool,
     say: Callable[[str], None],
+    name: str = "",
 ) -> Source:
     """Choose the pictures that a run uses, so that its batches are the same whenever it goes on.
 
@@ -76,6 +77,7 @@ def choose(
       begun: whether the run has checkpoints.
       write: whether this process writes FILE.
       say: is told what takes time, and what is left out.
+      name: of one of several sources, which stands in its file's name.
 
     Returns:
       The source, or those of its pictures that are used.
@@ -84,7 +86,7 @@ def choose(
       UserError: in one line, all pictures that are bad or missing, if they are more than may be; or
         FILE cannot be read or written.
     """
-    path = folder / FILE
+    path = folder / (FILE if not name else f"pictures-{name}.json")
     record = _read(path)
     known = set(record["checked"])
     bad = dict(source.bad)

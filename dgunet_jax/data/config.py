@@ -1,6 +1,8 @@
 """What training and validation see."""
 
 import dataclasses
+import math
+import zlib
 from typing import TYPE_CHECKING, Literal, get_args
 
 from dgunet_jax.data.pairs import Pattern
@@ -31,6 +33,34 @@ _OPTIONAL = ("validation_crop", "validation_limit", "cache_bytes")
 
 
 @dataclasses.dataclass(frozen=True)
+class SourceConfig:
+    """One of several sets of pictures that a network is trained on.
+
+    Attributes:
+      name: of the source, by which settings, scores and messages know it.
+      train, validation, pairs, degradation: as in `DataConfig`.
+      weight: how many batches are its, in proportion to those of the others.
+      patch, validation_crop, validation_limit: as in `DataConfig`; None: what that says.
+    """
+
+    name: str
+    train: str
+    validation: str
+    weight: float = 1.0
+    degradation: str | None = None
+    pairs: str | None = None
+    patch: int | None = None
+    validation_crop: int | None = None
+    validation_limit: int | None = None
+
+    def __post_init__(self):
+        if not self.name.isidentifier():
+            raise UserError(f"a source is called {self.name!r}; it must be a word")
+        if not 0 < self.weight < math.inf:
+            raise UserError(f"weight of {self.name} is {self.weight}; it must be above 0")
+
+
+@dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Where the pictures are and what is made of them.
 
@@ -40,6 +70,8 @@ class DataConfig:
         if a `degradation` is given, of clean pictures. Or "tfds:" and a data set of records (see
         `records.RecordSource`).
       validation: the same.
+      sources: several sets of pictures in place of `train` and `validation`. Each batch is of one
+        of them, drawn by their weights.
       pairs: how the names of inputs and targets differ, as in "{}_rain.png -> {}_clean.png" (see
         `matching.Pattern`); None: as `matching.match_folders` finds out.
       degradation: what makes the inputs of clean pictures, as in "gaussian(25)" or
@@ -73,8 +105,9 @@ class DataConfig:
       UserError: a value out of its range, or photographs that are in both sets.
     """
 
-    train: str
-    validation: str
+    train: str = ""
+    validation: str = ""
+    sources: tuple[SourceConfig, ...] = ()
     degradation: str | None = None
     color: Color = "rgb"
     patch: int = 256
@@ -93,9 +126,14 @@ class DataConfig:
     skip_bad: int = 0
 
     def __post_init__(self):
+        # In one order, however they were given: that of their names.
+        sources = tuple(sorted(self.sources, key=lambda source: source.name))
+        object.__setattr__(self, "sources", sources)
+        if self.sources:
+            self._check_sources()
         for name in ("train", "validation"):
             where = getattr(self, name)
-            if not isinstance(where, str) or not where:
+            if not self.sources and (not isinstance(where, str) or not where):
                 raise UserError(
                     f"{name} is {where!r}; it must be a folder, or {PHOTOGRAPHS_PREFIX} and names"
                 )
@@ -130,6 +168,38 @@ class DataConfig:
         train, validation = (photograph_names(w) or () for w in (self.train, self.validation))
         if both := sorted(set(train) & set(validation)):
             raise UserError(f"{', '.join(both)} stand in both train and validation")
+
+    def _check_sources(self) -> None:
+        names = [source.name for source in self.sources]
+        if self.train or self.validation or self.degradation or self.pairs:
+            raise UserError(
+                f"data has the sources {', '.join(names)}; train, validation, degradation and pairs"
+                " are theirs then"
+            )
+        if len(set(names)) < len(names):
+            raise UserError(f"data has the sources {', '.join(names)}; each must have its own name")
+        _ = self.each  # which checks what each of them sets
+
+    @property
+    def each(self) -> "tuple[tuple[str, DataConfig], ...]":
+        """The name and the settings of each source; "" for the only one there is."""
+        if not self.sources:
+            return (("", self),)
+        return tuple((source.name, self._of(source)) for source in self.sources)
+
+    def _of(self, source: SourceConfig) -> "DataConfig":
+        given = dataclasses.asdict(source)
+        name = given.pop("name")
+        del given["weight"]
+        for default in ("patch", "validation_crop", "validation_limit"):
+            if given[default] is None:
+                del given[default]
+        # So that sources do not draw the same.
+        seed = (self.seed + zlib.crc32(name.encode())) % 2**32
+        try:
+            return dataclasses.replace(self, sources=(), seed=seed, **given)
+        except UserError as error:
+            raise UserError(f"source {name}: {error}") from error
 
     @property
     def in_bytes(self) -> bool:

@@ -4,7 +4,8 @@ import dataclasses
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict, TypeVar, overload
 
@@ -65,7 +66,7 @@ class Pair(TypedDict):
 
 
 def training_batches(
-    source: Source,
+    sources: Source | Sequence[Source],
     config: DataConfig,
     *,
     start_step: int = 0,
@@ -84,8 +85,12 @@ def training_batches(
     that is wanted, and degraded if a `degradation` is given. Where images are mixed, their partners
     come from the global batch; a process makes those that are another's samples once more.
 
+    Of several sources each batch is of one, drawn by the seed and the step; a source's batches are
+    those that it would give alone.
+
     Args:
-      source: clean pictures, or pairs if `config.degradation` is None.
+      sources: clean pictures, or pairs if there is no degradation; one for each of `config.each`,
+        or the only one.
       config: what is drawn.
       start_step: the step whose batch comes first.
       process_index: which share of each batch, 0 to process_count − 1.
@@ -100,7 +105,6 @@ def training_batches(
         the processes cannot share equally, or an argument out of its range; while iterating for a
         picture that cannot be read.
     """
-    _check_source(source, config)
     _check_step(start_step, "start_step")
     if not 0 <= process_index < process_count:
         raise UserError(
@@ -111,6 +115,63 @@ def training_batches(
         raise UserError(
             f"batch is {config.batch}; it must be a multiple of the {process_count} processes"
         )
+    own = range(process_index, config.batch, process_count)
+    made = [
+        _batches(source, each, own)
+        for source, (_, each) in zip(_listed(sources), config.each, strict=True)
+    ]
+    turns = Turns(config)
+
+    def batch(step: int) -> Any:
+        place, turn = turns.at(step)
+        return made[place](turn)
+
+    # grain's default keeps 500 elements ready, which here are whole batches.
+    reading = grain.ReadOptions(num_threads=config.workers, prefetch_buffer_size=2 * config.workers)
+    steps = grain.MapDataset.range(start_step, sys.maxsize)
+    return iter(steps.map(batch).to_iter_dataset(reading))
+
+
+def _listed(sources: Source | Sequence[Source]) -> Sequence[Source]:
+    return sources if isinstance(sources, list | tuple) else [sources]  # type: ignore[list-item]
+
+
+class Turns:
+    """Which source the batch of a step is of.
+
+    Args:
+      config: with the weights of its sources.
+    """
+
+    _BLOCK = 4096  # steps that are drawn at once
+
+    def __init__(self, config: DataConfig):
+        weights = np.array([source.weight for source in config.sources] or [1.0])
+        self._weights, self._seed = weights / weights.sum(), config.seed
+        self._drawn: list[NDArray[np.int64]] = []  # of each block
+        self._before = [np.zeros(len(weights), np.int64)]  # turns of each source before each block
+        self._lock = threading.Lock()
+
+    def at(self, step: int) -> tuple[int, int]:
+        """Return the source's place, and how many steps before this one were its."""
+        if len(self._weights) == 1:
+            return 0, step
+        block, place = divmod(step, self._BLOCK)
+        with self._lock:
+            while len(self._drawn) <= block:
+                rng = np.random.default_rng([self._seed, len(self._drawn)])
+                drawn = rng.choice(len(self._weights), self._BLOCK, p=self._weights)
+                counts = np.bincount(drawn, minlength=len(self._weights))
+                self._drawn.append(drawn)
+                self._before.append(self._before[-1] + counts)
+        drawn = self._drawn[block]
+        source = int(drawn[place])
+        return source, int(self._before[block][source] + (drawn[:place] == source).sum())
+
+
+def _batches(source: Source, config: DataConfig, own: range) -> Callable[[int], Any]:
+    """Return what makes the batch of a step, of the samples `own`."""
+    _check_source(source, config)
     _, patch_seed, mixup_seed, chain_seed = _seeds(config)
     degradation = config.simulated
     # Seeded by the position in the whole run. All of a batch are measured by operators of a chain.
@@ -120,7 +181,6 @@ def training_batches(
         order.random_map(_Patch(source, config, degradation, chain), seed=patch_seed)
         for chain in range(chains)
     ]
-    own = range(process_index, config.batch, process_count)
 
     def batch(step: int) -> Any:
         first = step * config.batch
@@ -133,20 +193,19 @@ def training_batches(
         needed = {i: _at(samples, first + i) for i in {*own, *partners[own].tolist()}}
         return _stacked([_mixed(needed[i], needed[partners[i]], weights[i]) for i in own])
 
-    # grain's default keeps 500 elements ready, which here are whole batches.
-    reading = grain.ReadOptions(num_threads=config.workers, prefetch_buffer_size=2 * config.workers)
-    steps = grain.MapDataset.range(start_step, sys.maxsize)
-    return iter(steps.map(batch).to_iter_dataset(reading))
+    return batch
 
 
-def batch_names(source: Source, config: DataConfig, step: int) -> list[str]:
+def batch_names(sources: Source | Sequence[Source], config: DataConfig, step: int) -> list[str]:
     """Names of the pictures that the global batch of a step, counted from 0, is made of.
 
     Raises:
       UserError: an empty source, or one of another kind than the config says, or a negative step.
     """
-    _check_source(source, config)
     _check_step(step, "step")
+    place, step = Turns(config).at(step)
+    source, (_, config) = _listed(sources)[place], config.each[place]
+    _check_source(source, config)
     order = _order(source, config)
     positions = range(step * config.batch, (step + 1) * config.batch)
     return [source.name(_at(order, i)) for i in positions]
@@ -375,7 +434,7 @@ def samples_per_epoch(pictures: int, config: DataConfig) -> int:
     """Patches that an epoch takes.
 
     Args:
-      pictures: how many pictures or pairs there are.
+      pictures: how many pictures or pairs there are, in all sources.
       config: patches of each.
     """
     return pictures * config.samples_per_picture

@@ -241,9 +241,8 @@ def _clean_sample(
     """Return a clean image, which is `read` from its file."""
     header = _header(path)
     place = path.relative_to(folder).with_suffix("").as_posix()
-    size = header.height, header.width
-    if protocol.in_bytes:
-        size = tuple(side // IN_BYTES_MULTIPLE * IN_BYTES_MULTIPLE for side in size)
+    multiple = IN_BYTES_MULTIPLE if protocol.in_bytes else 1
+    size = header.height // multiple * multiple, header.width // multiple * multiple
     return Sample(place.replace("/", "-"), size, (path,), (place,), functools.partial(read, path))
 
 

@@ -32,7 +32,7 @@ def abstract_params(config: DGUNetConfig) -> dict[str, Any]:
     """
     # However it is executed, and for users with one network after another, traced once.
     config = dataclasses.replace(without_operator(config), unroll=1, remat=False, kernels="plain")
-    return jax.tree.map(lambda leaf: leaf, _abstract(config, jax.config.jax_enable_x64))
+    return jax.tree.map(lambda leaf: leaf, _abstract(config, jnp.result_type(float) == jnp.float64))
 
 
 @functools.lru_cache(maxsize=64)

@@ -180,33 +180,37 @@ class TrainConfig:
     matrix: str | None = None
 
     def __post_init__(self):
-        if self.data.patch % self.model.multiple:
-            raise UserError(
-                f"patch is {self.data.patch}; it must be a multiple of {self.model.multiple}"
-            )
-        known = self.model.takes_operator
-        simulated = self.data.simulated
-        if known != (simulated is not None and simulated.known):
-            raise UserError(
-                f"model.degradation is {self.model.degradation!r} and data.degradation is"
-                f" {self.data.degradation!r}; a network of a known degradation needs one that"
-                " begins with an operator, and others must not have such"
-            )
-        if self.model.noise_input and not known:
+        for _, data in self.data.each:
+            self._check_data(data)
+        if self.model.noise_input and not self.model.takes_operator:
             raise UserError("noise_input is true; only a known degradation tells its noise")
         if self.model.channels != self.data.channels:
             raise UserError(
                 f"channels is {self.model.channels} and data.color is {self.data.color!r}; pictures"
                 " have 3 channels, and 1 of luma"
             )
+        if self.matrix is not None and not self.model.measurements:
+            raise UserError(f"matrix is {self.matrix!r}; the network samples nothing")
+
+    def _check_data(self, data: DataConfig) -> None:
+        """Raise a UserError unless the network can be trained on the pictures of a source."""
+        if data.patch % self.model.multiple:
+            raise UserError(
+                f"patch is {data.patch}; it must be a multiple of {self.model.multiple}"
+            )
+        simulated = data.simulated
+        if self.model.takes_operator != (simulated is not None and simulated.known):
+            raise UserError(
+                f"model.degradation is {self.model.degradation!r} and data.degradation is"
+                f" {data.degradation!r}; a network of a known degradation needs one that"
+                " begins with an operator, and others must not have such"
+            )
         if bool(self.model.measurements) != (simulated is not None and simulated.clean):
             raise UserError(
                 f"measurements is {self.model.measurements} and data.degradation is"
-                f" {self.data.degradation!r}; a network that samples pictures itself needs 'clean'"
+                f" {data.degradation!r}; a network that samples pictures itself needs 'clean'"
                 " ones, and others must not have them"
             )
-        if self.matrix is not None and not self.model.measurements:
-            raise UserError(f"matrix is {self.matrix!r}; the network samples nothing")
 
 
 def to_config_dict(settings: Any) -> ConfigDict:
@@ -216,10 +220,24 @@ def to_config_dict(settings: Any) -> ConfigDict:
         value, hint = getattr(settings, field.name), hints[field.name]
         if dataclasses.is_dataclass(value):
             value = to_config_dict(value)
+        elif _named(hint) is not None:
+            value = ConfigDict({each.name: _without_name(each) for each in value})
         elif value is None:
             kinds = [kind for kind in get_args(hint) if kind is not types.NoneType]
             value = config_dict.placeholder(kinds[0])
         config[field.name] = value
+    return config
+
+
+def _named(hint: Any) -> Any:
+    """Return the class of a setting that is a group of named groups, such as `data.sources`."""
+    (kind, *_) = get_args(hint) or (None,)
+    return kind if typing.get_origin(hint) is tuple and dataclasses.is_dataclass(kind) else None
+
+
+def _without_name(settings: Any) -> ConfigDict:
+    config = to_config_dict(settings)
+    del config["name"]
     return config
 
 
@@ -242,7 +260,14 @@ def _compare(kind: type, values: Mapping[str, Any], prefix: str, problems: list[
     fields = {field.name: field for field in dataclasses.fields(kind)}
     problems += [f"unknown {prefix}{name}" for name in values if name not in fields]
     for name, field in fields.items():
-        if name not in values:
+        if (group := _named(hints[name])) is not None:
+            for each, settings in _groups(values.get(name)).items():
+                if hasattr(settings, "items"):
+                    given = {**settings, "name": each}
+                    _compare(group, given, f"{prefix}{name}.{each}.", problems)
+                else:
+                    problems.append(f"{prefix}{name}.{each} that is no group of settings")
+        elif name not in values:
             if field.default is dataclasses.MISSING:
                 problems.append(f"no {prefix}{name}")
         elif dataclasses.is_dataclass(hints[name]):
@@ -252,6 +277,11 @@ def _compare(kind: type, values: Mapping[str, Any], prefix: str, problems: list[
                 problems.append(f"{prefix}{name} that is no group of settings")
         elif not _fits(values[name], hints[name]):
             problems.append(f"{prefix}{name} of the wrong type, {values[name]!r}")
+
+
+def _groups(values: Any) -> dict[str, Any]:
+    """Return groups of settings by name, however they are given."""
+    return dict(values.items()) if hasattr(values, "items") else {}
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -273,6 +303,10 @@ def _build(kind: type, values: Mapping[str, Any]) -> Any:
     arguments = {
         name: _build(hints[name], value)
         if dataclasses.is_dataclass(hints[name])
+        else tuple(
+            _build(group, {**settings, "name": each}) for each, settings in _groups(value).items()
+        )
+        if (group := _named(hints[name])) is not None
         else tuple(value)
         if isinstance(value, list)
         else value
@@ -328,7 +362,8 @@ def kind_of(name: str) -> Any:
     """
     kind: Any = TrainConfig
     above: list[str] = []
-    for part in name.split("."):
+    parts = iter(name.split("."))
+    for part in parts:
         fields = get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
         if part not in fields:
             group = ".".join(above) or "a config"
@@ -337,6 +372,9 @@ def kind_of(name: str) -> Any:
             raise UserError(f"there is no setting {name}; {group} has {', '.join(fields)}")
         kind = fields[part]
         above.append(part)
+        if (group := _named(kind)) is not None and (source := next(parts, None)) is not None:
+            kind = group
+            above.append(source)
     return kind
 
 
@@ -358,7 +396,7 @@ _READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
 def _parsed(name: str, text: str) -> Any:
     """Return the value of a setting that the command line gives as text."""
     kind = kind_of(name)
-    if dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(kind) or _named(kind) is not None:
         raise UserError(f"{name}: is a group of settings; give one of them, as {name}.NAME=VALUE")
     kinds = get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if text.lower() == "none" and kind is not str:

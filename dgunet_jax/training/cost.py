@@ -162,12 +162,14 @@ def trace_step(config: TrainConfig, devices: Sequence[Any] | None = None) -> Tra
         return state_of(params, optimizer, config.optimizer)
 
     state = jax.eval_shape(first, abstract_params(config.model))
-    images = _images(config.data.batch, config.data.patch, config.model, config.data.in_bytes)
+    # Of several sources, the one with the largest patches.
+    data = max((each for _, each in config.data.each), key=lambda each: each.patch)
+    images = _images(data.batch, data.patch, config.model, data.in_bytes)
     batch: dict[str, Any] = {"input": images, "target": images}
-    if (degradation := config.data.simulated) and degradation.known:
+    if (degradation := data.simulated) and degradation.known:
         # Of several chains the first one; the network's part is the same for all.
         one = degradation.measure(images.shape[1:], np.random.default_rng(0))
-        batch = {"target": images, **_many(one, config.data.batch)}
+        batch = {"target": images, **_many(one, data.batch)}
     program = step.trace(_placed(state, replicated(mesh)), _placed(batch, divided(mesh)))
     return Traced(
         program=program,

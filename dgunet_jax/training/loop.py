@@ -78,7 +78,8 @@ def train(config: TrainConfig, workdir: Path, *, restart: bool = False) -> Ended
             if hosts.is_first():
                 stack.enter_context(locked(workdir))
             prepared = Prepared.of(config, workdir, restart=restart, processes_here=processes_here)
-            stack.callback(prepared.held_out.close)
+            for held_out in prepared.held_out.values():
+                stack.callback(held_out.close)
             if restart and hosts.is_first():
                 _move_aside(workdir)
         run = _Run(prepared, workdir, stack.enter_context(stop_signals()), stack)
@@ -113,7 +114,7 @@ class _Run:
         say(f"{mesh.size} device(s), {schedule.steps} steps, {schedule.steps_per_epoch:g} an epoch")
         say("compiling …")
         self._state = prepared.first_state()
-        settings = _settings(config, len(prepared.source))
+        settings = _settings(config, sum(map(len, prepared.sources)))
         self._saved = stack.enter_context(RunCheckpoints(workdir, config.model, settings))
         if (restored := self._saved.restore_newest(self._state)) is not None:
             self._state = restored
@@ -209,14 +210,16 @@ class _Run:
 
     def _names(self, step: int) -> Sequence[str]:
         """Of the files in the batch of a step, counted from 1."""
-        return batch_names(self._prepared.source, self._config.data, step - 1)
+        return batch_names(self._prepared.sources, self._config.data, step - 1)
 
     def _evaluate(self, weights: Any) -> validation.Scores:
         weights = hosts.local(weights)
-        scores = validation.validate(self._prepared.model, weights, self._prepared.held_out)
+        scores = validation.validate_each(self._prepared.model, weights, self._prepared.held_out)
         self._progress.say(
             f"step {self._step}: held out {scores.restored:.2f} dB, input {scores.noisy:.2f} dB"
         )
+        for name, each in scores.sources.items():
+            self._progress.say(f"{name}: {each.restored:.2f} dB, input {each.noisy:.2f} dB")
         if self._recorder is not None:
             self._recorder.write(self._step, _held_out(scores))
         return scores
@@ -270,8 +273,11 @@ def evaluate(config: TrainConfig, workdir: Path) -> validation.Scores:
       UserError: there is none, or the pictures cannot be read.
     """
     model, variables = checkpoints.load(workdir)
-    with contextlib.closing(open_held_out(config)) as held_out:
-        return validation.validate(model, variables["params"], held_out)
+    with contextlib.ExitStack() as stack:
+        held_out = open_held_out(config)
+        for each in held_out.values():
+            stack.callback(each.close)
+        return validation.validate_each(model, variables["params"], held_out)
 
 
 def _settings(config: TrainConfig, pictures: int) -> dict[str, Any]:
@@ -287,9 +293,17 @@ def _settings(config: TrainConfig, pictures: int) -> dict[str, Any]:
     }
     for name in _FREE:
         del settings[name]
+    settings["data.sources"] = [
+        {name: value for name, value in source.items() if f"data.{name}" not in _FREE}
+        for source in settings["data.sources"]
+    ]
     return settings | {"training pictures": pictures}
 
 
 def _held_out(scores: validation.Scores) -> dict[str, float]:
-    stages = {f"held_out/stage_{k}": psnr for k, psnr in enumerate(scores.stages, 1)}
-    return {"held_out/input": scores.noisy} | stages
+    written = {}
+    for name, each in {"": scores, **scores.sources}.items():
+        group = f"held_out_{name}" if name else "held_out"
+        written[f"{group}/input"] = each.noisy
+        written |= {f"{group}/stage_{k}": psnr for k, psnr in enumerate(each.stages, 1)}
+    return written

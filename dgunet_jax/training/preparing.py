@@ -44,16 +44,16 @@ class Prepared:
 
     Attributes:
       mesh: all devices of all processes.
-      source: of the training pictures.
-      held_out: the pairs of validation.
+      sources: of the training pictures, one for each of `data.each`.
+      held_out: the pairs of validation of each, by its name.
       given: weights to begin with; None: random ones.
       matrix: a sampling matrix in place of theirs; None: theirs.
     """
 
     config: TrainConfig
     mesh: Mesh
-    source: Source
-    held_out: HeldOut
+    sources: list[Source]
+    held_out: dict[str, HeldOut]
     schedule: Schedule
     model: DGUNet
     optimizer: optax.GradientTransformation
@@ -79,32 +79,41 @@ class Prepared:
         data = config.data
         mesh = make_mesh()
         check_batch(config, mesh.size)
-        found = open_source(
-            data.train,
-            pairs=data.degradation is None,
-            cache_bytes=quarter_of_memory() // processes_here
-            if data.cache_bytes is None
-            else data.cache_bytes,
-            pattern=data.pattern,
-            strict=not (data.check or data.skip_bad),
-        )
+        room = quarter_of_memory() // processes_here
+        room = (room if data.cache_bytes is None else data.cache_bytes) // len(data.each)
+        found = [
+            open_source(
+                each.train,
+                pairs=each.degradation is None,
+                cache_bytes=room,
+                pattern=each.pattern,
+                strict=not (each.check or each.skip_bad),
+            )
+            for _, each in data.each
+        ]
         given = None if config.init_from is None else _given(config, local_path(config.init_from))
         held_out = open_held_out(config)
         first = hosts.is_first()
-        source = checking.choose(
-            found,
-            data,
-            workdir,
-            begun=not restart and bool(runs.steps_of_run(workdir / runs.RUN_FOLDER)),
-            write=first,
-            say=say if first else lambda text: None,
-        )
+        begun = not restart and bool(runs.steps_of_run(workdir / runs.RUN_FOLDER))
+        sources = [
+            checking.choose(
+                source,
+                each,
+                workdir,
+                begun=begun,
+                write=first,
+                say=say if first else lambda text: None,
+                name=name,
+            )
+            for source, (name, each) in zip(found, data.each, strict=True)
+        ]
+        samples = samples_per_epoch(sum(map(len, sources)), data)
         return cls(
             config,
             mesh,
-            source,
+            sources,
             held_out,
-            resolve(config.optimizer, samples_per_epoch(len(source), data), data.batch),
+            resolve(config.optimizer, samples, data.batch),
             DGUNet(config.model),
             make_optimizer(config.optimizer),
             given,
@@ -132,7 +141,7 @@ class Prepared:
         """The batches from a step on, divided among the devices."""
         sharding = divided(self.mesh)
         batches = training_batches(
-            self.source,
+            self.sources,
             self.config.data,
             start_step=step,
             process_index=jax.process_index(),
@@ -155,13 +164,21 @@ def check_batch(config: TrainConfig, devices: int) -> None:
         )
 
 
-def open_held_out(config: TrainConfig) -> HeldOut:
-    """The pairs of validation, which are read in the background; to be closed."""
-    pairs = config.data.degradation is None
+def open_held_out(config: TrainConfig) -> dict[str, HeldOut]:
+    """The pairs of validation of each source, which are read in the background; to be closed."""
     # Read once and kept as they are, so that a cache would hold them twice.
-    pattern = config.data.pattern
-    source = open_source(config.data.validation, pairs=pairs, cache_bytes=0, pattern=pattern)
-    return HeldOut(source, config.data)
+    return {
+        name: HeldOut(
+            open_source(
+                data.validation,
+                pairs=data.degradation is None,
+                cache_bytes=0,
+                pattern=data.pattern,
+            ),
+            data,
+        )
+        for name, data in config.data.each
+    }
 
 
 def _matrix(config: TrainConfig) -> NDArray[np.float32] | None:

@@ -33,10 +33,12 @@ class Scores:
     Attributes:
       noisy: of the inputs, clamped to [0, 1] as any file that shows them is.
       stages: of every stage's clamped estimate, first stage first.
+      sources: those of several sources, by name, of which these are the means.
     """
 
     noisy: float
     stages: tuple[float, ...]
+    sources: "Mapping[str, Scores]" = dataclasses.field(default_factory=dict)
 
     @property
     def restored(self) -> float:
@@ -60,6 +62,18 @@ def validate(model: DGUNet, params: Mapping[str, Any], held_out: HeldOut) -> Sco
                 scores[i] = found
     noisy, *stages = hosts.gathered(scores).sum(axis=0).mean(axis=0).tolist()
     return Scores(noisy=noisy, stages=tuple(stages))
+
+
+def validate_each(
+    model: DGUNet, params: Mapping[str, Any], held_out: Mapping[str, HeldOut]
+) -> Scores:
+    """Return `validate` of the only set, or of several sets and the means of these."""
+    found = {name: validate(model, params, each) for name, each in held_out.items()}
+    if len(found) == 1:
+        return found.popitem()[1]
+    noisy = np.mean([each.noisy for each in found.values()])
+    stages = np.mean([each.stages for each in found.values()], axis=0)
+    return Scores(float(noisy), tuple(stages.tolist()), found)
 
 
 def _scores(
@@ -89,21 +103,28 @@ class Shown:
     target: NDArray[np.float32]
 
 
-def strip(model: DGUNet, params: Mapping[str, Any], held_out: HeldOut) -> NDArray[np.float32]:
+def strip(
+    model: DGUNet, params: Mapping[str, Any], held_out: Mapping[str, HeldOut]
+) -> NDArray[np.float32]:
     """The first held-out input, every estimate and the target side by side."""
-    (shown,) = _shown(model, params, held_out, 1)
+    (shown,) = _shown(model, params, next(iter(held_out.values())), 1)
     return side_by_side([shown.start, *shown.estimates, shown.target], _GAP)
 
 
 def show(
-    model: DGUNet, params: Mapping[str, Any], held_out: HeldOut, folder: Path, count: int
+    model: DGUNet,
+    params: Mapping[str, Any],
+    held_out: Mapping[str, HeldOut],
+    folder: Path,
+    count: int,
 ) -> list[Path]:
     """Write `comparison.png` (input, restored, target) and `stages.png` (every estimate).
 
     Args:
-      count: how many of the pictures are compared, the first ones.
+      count: how many of the pictures are compared, the first ones; of several sets, one of each.
     """
-    pictures = list(_shown(model, params, held_out, count))
+    count = 1 if len(held_out) > 1 else count
+    pictures = [shown for each in held_out.values() for shown in _shown(model, params, each, count)]
     comparison = [
         [
             (f"input {_decibel(shown.start, shown)}", shown.start),

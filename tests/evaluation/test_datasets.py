@@ -237,6 +237,7 @@ def test_noise_in_bytes_is_clipped_cut_off_and_added_to_the_middle(tmp_path):
     assert sample.size == (48, 32)
     image, target, _ = sample.read()
     np.testing.assert_array_equal(target, big[2:50, 2:34])
+    assert target is not None
     noise = 25 * np.random.default_rng(0).standard_normal(target.shape)
     expected = np.floor((target + noise).clip(0, 255))
     np.testing.assert_allclose(image * 255, expected, rtol=0, atol=1e-3)

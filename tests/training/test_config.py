@@ -38,7 +38,7 @@ def settings():
     [
         (lambda s: s["model"].update(widht=3), "unknown model.widht"),
         (lambda s: s.pop("data"), "no data"),
-        (lambda s: s["data"].pop("train"), "no data.train"),
+        (lambda s: s["data"].pop("train"), "train is ''; it must be a folder"),
         (lambda s: s["optimizer"].update(steps="many"), "optimizer.steps of the wrong type"),
         (lambda s: s["optimizer"].update(steps=True), "optimizer.steps of the wrong type, True"),
         (lambda s: s["optimizer"].pop("steps"), "epochs is None and steps is None; one of them"),
@@ -203,7 +203,7 @@ def test_parse_takes_settings_in_every_form():
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("data.foo", "1", "no setting data.foo; data has train, validation, degradation"),
+        ("data.foo", "1", "no setting data.foo; data has train, validation, sources"),
         ("modl.remat", "True", "no setting modl.remat; a config has model, data, optimizer"),
         ("data.patch.x", "1", "no setting data.patch.x; data.patch is a value"),
         ("data.patch", "None", "data.patch: must have a value"),

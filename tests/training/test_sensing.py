@@ -55,7 +55,7 @@ def test_the_first_step_is_scored_against_least_squares(first):
     assert np.isfinite(ended.scores.stages).all()
     assert (workdir / "comparison.png").exists()
     # Of a random matrix of 1 % Φᵀ(ΦΦᵀ)⁻¹Φx is nearly black.
-    (held_out,) = open_held_out(sensing())
+    (held_out,) = open_held_out(sensing())[""]
     target = held_out["target"]
     assert target.shape == (64, 64, 1)
     assert ended.scores.noisy == pytest.approx(psnr(0 * target, target), abs=1)

@@ -118,6 +118,6 @@ def test_processes_of_a_machine_share_its_memory_for_pictures(tmp_path, monkeypa
     monkeypatch.setattr(preparing, "open_source", open_source)
     for given in (None, 5):
         config = settings(data={"cache_bytes": given})
-        preparing.Prepared.of(config, tmp_path, processes_here=4).held_out.close()
+        preparing.Prepared.of(config, tmp_path, processes_here=4).held_out[""].close()
     # The held-out pictures keep no second copy.
     assert room == [sources.quarter_of_memory() // 4, 0, 5, 0]
