@@ -17,7 +17,7 @@ from dgunet_jax.data.config import DataConfig
 from dgunet_jax.training.config import OptimizerConfig, ReportConfig, TrainConfig, to_config_dict
 
 
-def recipe(degradation: str) -> ConfigDict:
+def recipe(degradation: str, steps: int = 450) -> ConfigDict:
     return to_config_dict(
         TrainConfig(
             model=DGUNetConfig(
@@ -42,21 +42,21 @@ def recipe(degradation: str) -> ConfigDict:
                 validation_limit=20,
             ),
             optimizer=OptimizerConfig(
-                steps=1500,
+                steps=steps,
                 schedule="cosine",
                 warmup_steps=100,
-                learning_rate=1e-3,
+                learning_rate=2e-3,
                 final_learning_rate=1e-6,
                 clip_norm=1.0,
-                average=0.999,
+                average=0.99,
                 loss="charbonnier_edge",
             ),
             report=ReportConfig(
-                progress_every=20, evaluate_every=500, pictures_every=500, save_every=100
+                progress_every=20, evaluate_every=450, pictures_every=450, save_every=100
             ),
         )
     )
 
 
 def get_config() -> ConfigDict:
-    return recipe("motion_blur(17, 5..15) | gaussian(2)")
+    return recipe("motion_blur(17, 5..15) | gaussian(2)", steps=900)

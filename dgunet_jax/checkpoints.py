@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dgunet_jax.convert import torch_file
 
 PathLike = Path | str
+PRETRAINED = Path(__file__).with_name("pretrained")
 Params = dict[str, Any]
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".pkl")
@@ -80,7 +81,8 @@ def load(
     Args:
       path: an official `.pth`, `.pt` or `.pkl` file (read without PyTorch), packed or unpacked; a
         safetensors file, ours or with official names; a checkpoint directory; a run's working
-        directory, which means its best checkpoint. Content decides, not the ending.
+        directory, which means its best checkpoint. Content decides, not the ending. Or the name of
+        a network that is installed with the package, "any_operator", where no file has it.
       num_stages: K of an official DGUNet file, which does not tell; 7 if not given. Elsewhere it
         must agree, unless the middle stages share weights: then it may be any number.
       weights: which of several sets of weights, by the keys that lead to it in the file, joined by
@@ -98,7 +100,7 @@ def load(
 
 def read(path: PathLike, num_stages: int | None = None, weights: str | None = None) -> Checkpoint:
     """Return what `load` does, and what there is to know of how it was read."""
-    path = Path(path)
+    path = _located(Path(path))
     try:
         return _read(path, num_stages, weights)
     except UserError as error:
@@ -110,6 +112,13 @@ def read(path: PathLike, num_stages: int | None = None, weights: str | None = No
         raise UserError(f"{path}: there is no such file or directory") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def _located(path: Path) -> Path:
+    """Return the file of an installed network for its name."""
+    installed = PRETRAINED / f"{path.name}{_SAFETENSORS}"
+    named = path == Path(path.name) and not path.exists() and installed.is_file()
+    return installed if named else path
 
 
 def read_aloud(

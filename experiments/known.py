@@ -2,15 +2,16 @@
 
 For each degradation: scaled Φᴴy, 30 steps of conjugate gradients, total variation (λ the best of a
 few on training pictures), and the network, on the middle of held-out pictures. PSNR in dB, RGB,
-clamped and not rounded, mean over the pictures.
+clamped and not rounded, mean over the pictures. With `--own` each of the first four degradations
+also has the network that was trained for it alone.
 
-    python -m experiments.known --checkpoint CHECKPOINT --train BSDS500/train --test CBSD68 \
+    python -m experiments.known --checkpoint any_operator --train BSDS500/train --test CBSD68 \
         --output runs/known
 """
 
 import argparse
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +61,7 @@ UNSEEN = (
 WEIGHTS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 SIDE = 240  # a multiple of what every operator needs
 FIGURE_SIDE = 96
+SHOWN = 3  # of the held-out pictures, in figures
 
 Image = NDArray[np.float32]
 
@@ -111,8 +113,18 @@ def score(image: Any, clean: Image) -> float:
     return psnr(np.asarray(image).clip(0, 1), clean)
 
 
-def row(restorer: Restorer, degradation: str, train: str, test: str, count: int) -> list[float]:
-    """Return the mean PSNR of the four methods."""
+class Compared(NamedTuple):
+    """Every method's mean PSNR, and their images of one scene."""
+
+    scores: list[float]
+    scene: Scene
+    images: tuple[Any, ...]
+
+
+def compared(
+    restorers: Sequence[Restorer], degradation: str, train: str, test: str, count: int
+) -> Compared:
+    """Compare what needs no training and some networks."""
     tuning = [*scenes(train, degradation, 2)]
 
     def gained(weight: float) -> float:
@@ -120,33 +132,54 @@ def row(restorer: Restorer, degradation: str, train: str, test: str, count: int)
         return sum(score(x[0], s.clean) for x, s in zip(found, tuning, strict=True))
 
     weight = jnp.asarray(max(WEIGHTS, key=gained))
-    scores = []
-    for clean, y, operator, sigma in scenes(test, degradation, count):
-        one = jax.tree.map(lambda leaf: np.asarray(leaf)[0], y)
-        noise = sigma if restorer.planner.config.noise_input else None
-        images = (
-            adjoint(operator, y)[0],
-            least_squares(operator, y)[0],
-            variation(operator, y, weight)[0],
-            restorer.measured(one, operator, noise),
-        )
+    scores, shown = [], []
+    for scene in scenes(test, degradation, count):
+        clean, y, operator, _ = scene
+        others = adjoint(operator, y), least_squares(operator, y), variation(operator, y, weight)
+        networks = (restored(restorer, scene) for restorer in restorers)
+        images = (*(each[0] for each in others), *networks)
         scores.append([score(image, clean) for image in images])
-    return np.mean(scores, axis=0).tolist()
+        shown.append((scene, images))
+    return Compared(np.mean(scores, axis=0).tolist(), *shown[min(SHOWN, len(shown) - 1)])
 
 
-def table(restorer: Restorer, degradations: Sequence[str], *where: Any) -> str:
+def restored(restorer: Restorer, scene: Scene) -> Image:
+    y = jax.tree.map(lambda leaf: np.asarray(leaf)[0], scene.y)
+    noise = scene.sigma if restorer.planner.config.noise_input else None
+    return restorer.measured(y, scene.operator, noise)
+
+
+def table(rows: Iterable[tuple[str, Compared]]) -> str:
     """Return rows of Markdown; printed one by one, as they are there."""
     lines = [
-        "| degradation | Φᴴy/‖Φ‖² | 30 CG | TV | network | over the best |",
-        "|---|" + 5 * "---|",
+        "| degradation | Φᴴy/‖Φ‖² | 30 CG | TV | network | over the best | its own network |",
+        "|---|" + 6 * "---|",
     ]
     print("\n".join(lines), flush=True)
-    for degradation in degradations:
-        *others, ours = row(restorer, degradation, *where)
-        cells = [*(f"{each:.2f}" for each in (*others, ours)), f"{ours - max(others):+.2f}"]
-        lines.append(f"| `{degradation}` | {' | '.join(cells)} |")
+    for degradation, found in rows:
+        *others, network = found.scores[:4]
+        own = [f"{each:.2f} ({each - max(others):+.2f})" for each in found.scores[4:]] or [""]
+        cells = [*(f"{each:.2f}" for each in (*others, network)), f"{network - max(others):+.2f}"]
+        lines.append(f"| `{degradation}` | {' | '.join(cells + own)} |")
         print(lines[-1], flush=True)
     return "\n".join(lines)
+
+
+def draw_compared(rows: Sequence[tuple[str, Compared]], path: Path) -> None:
+    """Draw a scene of each degradation: as measured, as each method restores it, and clean."""
+    figure = Figure(figsize=(10, 2.2 * len(rows)), layout="compressed")
+    axes = figure.subplots(len(rows), 5, squeeze=False)
+    names = "30 CG", "TV", "network"
+    for row, (degradation, found) in zip(axes, rows, strict=True):
+        clean = found.scene.clean
+        cells = [(degradation.split(" |")[0], seen(found.scene.y))]
+        for name, image in zip(names, found.images[1:4], strict=True):
+            cells.append((f"{name}, {score(image, clean):.1f} dB", np.asarray(image).clip(0, 1)))
+        for ax, (title, image) in zip(row, [*cells, ("clean", clean)], strict=True):
+            ax.imshow(image)
+            ax.set_title(title, fontsize=8)
+            ax.axis("off")
+    figure.savefig(path, dpi=110)
 
 
 def shipped(rng: np.random.Generator, side: int) -> dict[str, Any]:
@@ -195,7 +228,7 @@ def seen(y: Any) -> Image:
 def draw(restorer: Restorer, test: str, path: Path) -> None:
     """Draw y, Φᴴy and the result of every shipped operator."""
     source = open_source(test, pairs=False)
-    image, rng = unit_range(source.read(3)[0]), np.random.default_rng(0)
+    image, rng = unit_range(source.read(SHOWN)[0]), np.random.default_rng(0)
     top, left = ((side - FIGURE_SIDE) // 2 for side in image.shape[:2])
     clean = image[top : top + FIGURE_SIDE, left : left + FIGURE_SIDE]
     operators = shipped(rng, FIGURE_SIDE)
@@ -205,9 +238,7 @@ def draw(restorer: Restorer, test: str, path: Path) -> None:
         ax.axis("off")
     for place, (name, operator) in enumerate(operators.items()):
         _, y, operator, sigma = measured(clean, operator, np.float32(2), np.uint32(place))
-        one = jax.tree.map(lambda leaf: np.asarray(leaf)[0], y)
-        noise = sigma if restorer.planner.config.noise_input else None
-        result = restorer.measured(one, operator, noise)
+        result = restored(restorer, Scene(clean, y, operator, sigma))
         cells = axes[place // 2, 3 * (place % 2) : 3 * (place % 2) + 3]
         shown = (seen(y), np.asarray(adjoint(operator, y)[0]).clip(0, 1), result.clip(0, 1))
         titles = (f"{name}: y", "Φᴴy / ‖Φ‖²", f"result, {score(result, clean):.1f} dB")
@@ -220,16 +251,29 @@ def draw(restorer: Restorer, test: str, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add = functools.partial(parser.add_argument, required=True)
-    for name in ("--checkpoint", "--train", "--test", "--output"):
+    for name in ("--train", "--test", "--output"):
         add(name)
+    add("--checkpoint")
+    parser.add_argument("--own", nargs=len(SEEN), default=[], help="of the first four each")
     parser.add_argument("--count", type=int, default=20, help="of held-out pictures")
     options = parser.parse_args()
     output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
-    restorer = Restorer(*dgunet_jax.load(options.checkpoint))
+    restorer, *own = (
+        Restorer(*dgunet_jax.load(each)) for each in (options.checkpoint, *options.own)
+    )
     where = options.train, options.test, options.count
-    text = "\n\n".join(table(restorer, each, *where) for each in (SEEN, UNSEEN))
-    (output / "known.md").write_text(text + "\n")
+    kept: list[tuple[str, Compared]] = []
+
+    def rows(degradations: Sequence[str], own: Sequence[Restorer]) -> Iterator[Any]:
+        for place, degradation in enumerate(degradations):
+            restorers = [restorer, *own[place : place + 1]]
+            kept.append((degradation, compared(restorers, degradation, *where)))
+            yield kept[-1]
+
+    text = [table(rows(SEEN, own)), table(rows(UNSEEN, ()))]
+    (output / "known.md").write_text("\n\n".join(text) + "\n")
+    draw_compared(kept[: len(SEEN)], output / "known.jpg")
     draw(restorer, options.test, output / "operators.jpg")
 
 

@@ -5,7 +5,10 @@ import json
 import math
 from typing import Literal, get_args, get_type_hints
 
+import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from dgunet_jax.models.convolution import kernels_of
 from dgunet_jax.operators.library import BLOCK
@@ -312,3 +315,38 @@ def config_from_json(text: str) -> DGUNetConfig:
 def told_otherwise(stated: int, num_stages: int) -> str:
     """Return the note that a network is read with another number of stages than it was saved."""
     return f"was saved with {stated} stages; it is read with {num_stages}"
+
+
+def check_images(config: DGUNetConfig, shape: tuple[int, ...], dtype) -> None:
+    """Raises a UserError unless images of `shape` and `dtype` can go into the network."""
+    if len(shape) != 4 or shape[-1] != config.channels:
+        raise UserError(
+            f"images have shape {tuple(shape)}; it must be (N, H, W, {config.channels})"
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise UserError(f"images are {dtype}; they must be floating point in [0, 1]")
+    multiple, (height, width) = config.multiple, shape[1:3]
+    if height % multiple or width % multiple or not height * width:
+        fits = [max(multiple, -(-side // multiple) * multiple) for side in (height, width)]
+        raise UserError(
+            f"size {height}×{width} is not a multiple of {multiple}; pad to {fits[0]}×{fits[1]}"
+        )
+
+
+def check_sizes(config: DGUNetConfig, shape: tuple[int, ...], sizes: jax.Array | None) -> None:
+    """Raises a UserError unless `sizes` fit; values that are being traced cannot be checked."""
+    if sizes is None:
+        return
+    if np.shape(sizes) != (shape[0], 2):
+        raise UserError(f"sizes have shape {np.shape(sizes)}; it must be ({shape[0]}, 2)")
+    if isinstance(sizes, Tracer):
+        return
+    for height, width in np.asarray(sizes):
+        if height % config.multiple or width % config.multiple or min(height, width) < 1:
+            raise UserError(
+                f"size {height}×{width} in sizes is not a positive multiple of {config.multiple}"
+            )
+        if height > shape[1] or width > shape[2]:
+            raise UserError(
+                f"size {height}×{width} in sizes exceeds the array's {shape[1]}×{shape[2]}"
+            )

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from jax.sharding import AxisType, Mesh
 
 from dgunet_jax.checkpoints import read_aloud
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.options import BESIDE, DEFAULT_SIGMA
+from dgunet_jax.options import ANY_OPERATOR, BESIDE, DEFAULT_SIGMA
 from dgunet_jax.restoration.inputs import Input, find, place
 from dgunet_jax.restoration.known import Named
 from dgunet_jax.restoration.measured import restore_measured
@@ -60,6 +61,7 @@ def _restore(options: argparse.Namespace) -> int:
     suffix = options.suffix or (BESIDE if options.output is None else "")
     named = None if options.operator is None else Named.parse(options.operator)
     _check_options(options)
+    checkpoint = options.checkpoint or Path(ANY_OPERATOR)
     found, failures = find(options.inputs, options.output)
     arrays = [Input(f.path, f.place, (0, 0)) for f in found if f.meant and is_array_file(f.path)]
     if arrays and not (named or options.sense):
@@ -87,9 +89,9 @@ def _restore(options: argparse.Namespace) -> int:
         say(f"{len(jobs) - len(waiting)} exist already")
         jobs = waiting
     if jobs:
-        read = read_aloud(options.checkpoint, options.num_stages, options.weights)
+        read = read_aloud(checkpoint, options.num_stages, options.weights)
         model, variables = read.model, read.variables
-        _check_task(options, model.config)
+        _check_task(options, checkpoint, model.config)
         restorer = Restorer(
             model,
             variables,
@@ -118,6 +120,8 @@ def _restore(options: argparse.Namespace) -> int:
 
 def _check_options(options: argparse.Namespace) -> None:
     """Raise a UserError if options do not fit each other."""
+    if options.checkpoint is None and options.operator is None:
+        raise UserError(f"--checkpoint: is missing; only with --operator is it {ANY_OPERATOR}")
     if options.operator is not None and options.compare:
         raise UserError("--compare: is not for --operator; what is measured is another picture")
     if options.sigma is not None and not (options.operator and 0 <= options.sigma <= 255):
@@ -133,9 +137,8 @@ def _noise(options: argparse.Namespace, config: DGUNetConfig) -> float | None:
     return (DEFAULT_SIGMA if options.sigma is None else options.sigma) / 255
 
 
-def _check_task(options: argparse.Namespace, config: DGUNetConfig) -> None:
+def _check_task(options: argparse.Namespace, checkpoint: Path, config: DGUNetConfig) -> None:
     """Raises a UserError unless the checkpoint is for this command."""
-    checkpoint = options.checkpoint
     known = config.takes_operator
     if known != (options.operator is not None):
         rule = "needs --operator, which says" if known else "takes no --operator; it has learned"

@@ -11,6 +11,7 @@ from skimage import data
 import dgunet_jax
 from dgunet_jax import Restorer, UserError
 from dgunet_jax.images import Picture, read, write
+from dgunet_jax.metrics import psnr
 from dgunet_jax.operators import (
     BlockSampling,
     Blur,
@@ -293,3 +294,32 @@ def test_what_fails_leaves_the_rest(run):
     assert status == 2
     assert "bad.npy: has 48 values that are not finite" in told
     assert read("out/cat.png").pixels.shape == (74, 62, 3)
+
+
+def test_the_installed_network_fills_a_photograph_without_a_checkpoint(
+    tmp_path, monkeypatch, capsys
+):
+    from dgunet_jax.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    clean = data.chelsea()[100:164, 100:164]
+    kept = np.random.default_rng(0).random((64, 64, 1)) < 0.5
+    write("mask.png", Picture((255 * kept).astype(np.uint8)))
+    write("cat.png", Picture(clean * kept))
+    assert main(["restore", "--no-cache", "--operator", "mask:mask.png", "cat.png"]) == 0
+    restored = read("cat_restored.png").pixels
+    assert psnr(restored / 255, clean / 255) > 26 > 15 > psnr(clean * kept / 255, clean / 255)
+    capsys.readouterr()
+    assert main(["restore", "cat.png"]) == 2
+    assert "--checkpoint: is missing" in capsys.readouterr().err
+
+
+def test_a_file_comes_before_the_installed_network_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    installed, _ = dgunet_jax.load("any_operator")
+    assert installed.config.takes_operator and installed.config.noise_input
+    dgunet_jax.save("any_operator", *tiny())
+    own, _ = dgunet_jax.load("any_operator")
+    assert own.config.width != installed.config.width
+    with pytest.raises(UserError, match="there is no such file"):
+        dgunet_jax.load("other/any_operator")
