@@ -82,7 +82,7 @@ def test_checkpoint_on_several_devices_gets_the_scores_of_one(evaluate, checkpoi
 def test_checkpoint_restores_clean_images_with_the_same_noise(evaluate, checkpoint):
     for i in range(2):
         save(Path("data", f"{i}.png"), clean(i))
-    words = ["--dataset", "kodak24_15", "--data", "data", "--checkpoint", checkpoint]
+    words = ["--dataset", "kodak24_15_8bit", "--data", "data", "--checkpoint", checkpoint]
     assert evaluate(*words)[0] == 0
     first = results()
     assert evaluate(*words, output="again")[0] == 0

@@ -97,7 +97,7 @@ def mixture(**more):
             },
         },
     }
-    return settings(data=group | more)
+    return settings(model={"num_stages": 2}, data=group | more)
 
 
 def test_a_run_is_scored_on_each_and_goes_on_bit_for_bit(tmp_path, stopped):
@@ -119,7 +119,7 @@ def test_a_run_is_scored_on_each_and_goes_on_bit_for_bit(tmp_path, stopped):
 
 
 def test_a_step_of_the_largest_patches_is_traced():
-    alone = settings(data={"patch": 24})
+    alone = settings(model={"num_stages": 2}, data={"patch": 24})
     assert cost.trace_step(mixture()).gflop == pytest.approx(cost.trace_step(alone).gflop)
 
 
