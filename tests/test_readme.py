@@ -30,6 +30,7 @@ def workplace(tmp_path, monkeypatch):
     pathlib.Path("experiments").symlink_to(README.parent / "experiments")
     pixels = np.random.default_rng(0).integers(0, 256, (67, 70, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("photo.png")
+    Image.fromarray(255 * (pixels[..., 0] > 9).astype(np.uint8)).save("scratches.png")
     Image.fromarray(pixels[:20, :30]).save("more/a.jpg")
     pathlib.Path("photos/2024").mkdir(parents=True)
     Image.fromarray(pixels[:20, :30]).save("photos/2024/b.jpg")
@@ -75,7 +76,7 @@ def test_the_commands(workplace):
     assert cli.main(pack.split()) == 0
     names = (path.relative_to(workplace) for path in {*workplace.rglob("*.png")} - given)
     assert sorted(map(str, names)) == [
-        "best/photo.png",
+        "photo_restored.png",
         "restored/2024/b.png",
         "restored/2024/b_compare.png",
         "restored/a.png",
