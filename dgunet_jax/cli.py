@@ -193,21 +193,20 @@ def _describe(path: Path, checkpoint: "Checkpoint") -> str:
 
 
 def _pack(options: argparse.Namespace) -> int:
-    from dgunet_jax.data.pairs import Pattern, holds_pairs
+    from dgunet_jax.data.pairs import Pattern
     from dgunet_jax.data.records import pack
-    from dgunet_jax.data.sources import files_in
+    from dgunet_jax.data.sources import files_of_any_kind
 
     pattern = None if options.pairs is None else Pattern.parse(options.pairs)
-    pairs = pattern is not None or holds_pairs(options.folder)
-    files = files_in(options.folder, pairs=pairs, pattern=pattern)
+    files = files_of_any_kind(options.folder, pattern)
     pack(files, options.output)
-    held = counted(len(files), "pair" if pairs else "clean picture")
+    held = counted(len(files), "pair" if len(files[0].paths) == 2 else "clean picture")
     terminal.show(f"wrote {held}; train with --config.data.train=tfds:{options.output}")
     return 0
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from dgunet_jax.data.prepare import run
+    from dgunet_jax.prepare import run
 
     return run(options)
 

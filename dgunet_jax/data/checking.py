@@ -177,7 +177,7 @@ def _check(
         return
     say(f"checking {counted(len(waiting), 'training picture')} …")
     told = time.monotonic()
-    for done, (index, problem) in enumerate(_problems(source, waiting), 1):
+    for done, (index, problem) in enumerate(problems(source.read, waiting), 1):
         if problem is None:
             known.add(stamps[index])
         else:
@@ -187,10 +187,18 @@ def _check(
             say(f"checked {done} of {len(waiting)}")
 
 
-def _problems(source: Source, indices: Sequence[int]) -> Iterator[tuple[int, str | None]]:
+def problems(
+    function: Callable[[int], object], indices: Sequence[int]
+) -> Iterator[tuple[int, str | None]]:
+    """Call a function for all indices, several at a time, and yield what UserErrors it raises.
+
+    Args:
+      function: what it returns is not kept.
+    """
+
     def problem(index: int) -> str | None:
         try:
-            source.read(index)
+            function(index)
         except UserError as error:
             return str(error)
         return None

@@ -199,6 +199,15 @@ def files_in(folder: Path, *, pairs: bool, pattern: Pattern | None = None) -> li
     return [Files(_name(path, folder), (path,)) for path in pictures_below(folder)]
 
 
+def files_of_any_kind(folder: Path, pattern: Pattern | None = None) -> list[Files]:
+    """Find the pairs in a folder that holds such or where a pattern is given, else all pictures.
+
+    Raises:
+      UserError: as `files_in` does.
+    """
+    return files_in(folder, pairs=pattern is not None or holds_pairs(folder), pattern=pattern)
+
+
 def photographs(
     names: Sequence[str] = tuple(PHOTOGRAPHS), cache_bytes: int | None = None
 ) -> FileSource:

@@ -47,16 +47,27 @@ def find_blocks(folder: Path) -> list[Sample]:
       UserError: a file is missing or unreadable, or holds other arrays.
     """
     files = folder / f"{_NOISY}.mat", folder / f"{_CLEAN}.mat"
-    noisy, clean = map(_read_blocks, files)
-    if noisy.shape != clean.shape:
-        raise UserError(f"{folder}: has noisy blocks {noisy.shape} and clean ones {clean.shape}")
+    noisy, clean = read_blocks(folder)
     samples = []
     for i, j in np.ndindex(noisy.shape[:2]):
-        name = f"{i + 1:02}-{j + 1:02}"
+        name = block_name(i, j)
         places = name, f"{i + 1:04}_{j + 1:02}"
         read = functools.partial(_read_block, noisy[i, j], clean[i, j])
         samples.append(Sample(name, noisy.shape[2:4], files, places, read))
     return samples
+
+
+def read_blocks(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return SIDD's noisy and clean blocks, as `find_blocks` takes and raises."""
+    noisy, clean = (_read_blocks(folder / f"{name}.mat") for name in (_NOISY, _CLEAN))
+    if noisy.shape != clean.shape:
+        raise UserError(f"{folder}: has noisy blocks {noisy.shape} and clean ones {clean.shape}")
+    return noisy, clean
+
+
+def block_name(image: int, block: int) -> str:
+    """Return the name of a block; both are counted from 0."""
+    return f"{image + 1:02}-{block + 1:02}"
 
 
 def _read_blocks(path: Path) -> NDArray[np.uint8]:

@@ -3,26 +3,24 @@
 import argparse
 import dataclasses
 import json
-import os
+import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dgunet_jax.data.pairs import Pattern, holds_pairs
-from dgunet_jax.data.sources import Files, FileSource, files_in
-from dgunet_jax.images import Picture, read_rgb, write
+from dgunet_jax.data.checking import problems
+from dgunet_jax.data.pairs import Pattern
+from dgunet_jax.data.sources import Files, FileSource, files_of_any_kind
+from dgunet_jax.images import Picture, write
 from dgunet_jax.system.errors import UserError, counted, reason
 from dgunet_jax.system.files import read_bytes, replacing
 from dgunet_jax.system.terminal import Progress, say, show
 
 SETTINGS = "crops.json"  # in a folder of crops
 _KINDS = ("input", "target")
-_BLOCKS = ("ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb")  # files and their variables
 
 Corner = tuple[int, int]
 
@@ -67,9 +65,7 @@ class Crops:
         return [(row, column) for row in rows for column in columns]
 
 
-def cut(
-    files: Sequence[Files], crops: Crops, folder: Path, threads: int | None = None
-) -> list[str]:
+def cut(files: Sequence[Files], crops: Crops, folder: Path) -> list[str]:
     """Write the crops of pictures or pairs as PNG files, several pictures at a time.
 
     Crops of pairs are `folder`/input/NAME-000.png and so on, and the same places in target/; those
@@ -80,7 +76,6 @@ def cut(
       files: the pictures or pairs, of 8 bits.
       crops: where.
       folder: of the results; it is made.
-      threads: at work at the same time; None: as many as processors.
 
     Returns:
       One line for each picture or pair that cannot be cut.
@@ -93,7 +88,7 @@ def cut(
     failures = [f"left out: {why}" for why in dict.fromkeys(source.bad.values())]
     waiting = [index for index in range(len(source)) if index not in source.bad]
 
-    def one(index: int) -> int:
+    def one(index: int) -> None:
         places = crops.corners(source.name(index), source.size(index))
         kinds = _KINDS if len(files[index].paths) == 2 else ("",)
         paths = [
@@ -106,35 +101,14 @@ def cut(
             top, left = places[i]
             for path, image in zip(paths[i], images, strict=True):
                 write(path, Picture(image[top : top + crops.side, left : left + crops.side]))
-        return len(missing)
 
     with Progress(len(waiting), len(waiting)) as progress:
-        for index, made in _each(one, waiting, threads):
-            name = source.name(index)
-            if isinstance(made, UserError):
-                failures.append(f"left out: {made}")
-            progress.advance(f"failed {name}" if isinstance(made, UserError) else f"cut {name}", 1)
+        for index, problem in problems(one, waiting):
+            if problem is not None:
+                failures.append(f"left out: {problem}")
+            done = "cut" if problem is None else "failed"
+            progress.advance(f"{done} {source.name(index)}", 1)
     return failures
-
-
-def _each(
-    function: Callable[[int], int], indices: Sequence[int], threads: int | None
-) -> Iterator[tuple[int, int | UserError]]:
-    """Yield what a function gives or raises, as the threads come to it."""
-
-    def caught(index: int) -> int | UserError:
-        try:
-            return function(index)
-        except UserError as error:
-            return error
-
-    pool = ThreadPoolExecutor(threads or os.cpu_count())
-    try:
-        futures = {pool.submit(caught, index): index for index in indices}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _keep_settings(folder: Path, settings: dict[str, Any]) -> None:
@@ -167,30 +141,17 @@ def write_blocks(source: Path, folder: Path) -> int:
       folder: gets input/01-01.png to 40-32.png and the same in target/; those that exist stay.
 
     Raises:
-      UserError: a file is missing or is another one.
+      UserError: as `find_blocks` does.
     """
-    import scipy.io
+    from dgunet_jax.evaluation.real_noise import block_name, read_blocks  # which import JAX
 
-    count = 0
-    for kind, name in zip(_KINDS, _BLOCKS, strict=True):
-        path = source / f"{name}.mat"
-        try:
-            blocks: NDArray[np.uint8] = scipy.io.loadmat(path)[name]
-        except FileNotFoundError as error:
-            raise UserError(f"{path}: there is no such file") from error
-        except Exception as error:  # whatever the reader raises on a damaged file
-            raise UserError(f"{path}: cannot be read: {reason(error)}") from error
-        if blocks.ndim != 5 or blocks.shape[4] != 3 or blocks.dtype != np.uint8:
-            raise UserError(
-                f"{path}: holds {blocks.dtype} {blocks.shape}; it must be uint8 (40, 32, 256,"
-                " 256, 3)"
-            )
-        count = blocks.shape[0] * blocks.shape[1]
-        for picture, block in np.ndindex(*blocks.shape[:2]):
-            target = folder / kind / f"{picture + 1:02}-{block + 1:02}.png"
+    noisy, clean = read_blocks(source)
+    for place in np.ndindex(noisy.shape[:2]):
+        for kind, blocks in zip(_KINDS, (noisy, clean), strict=True):
+            target = folder / kind / f"{block_name(*place)}.png"
             if not target.exists():
-                write(target, Picture(blocks[picture, block]))
-    return count
+                write(target, Picture(blocks[place]))
+    return math.prod(noisy.shape[:2])
 
 
 def check(folder: Path, pattern: Pattern | None = None) -> tuple[str, list[str]]:
@@ -202,22 +163,18 @@ def check(folder: Path, pattern: Pattern | None = None) -> tuple[str, list[str]]
     Raises:
       UserError: there is no such folder; or inputs without target and the like, all in one line.
     """
-    pairs = pattern is not None or holds_pairs(folder)
-    files = files_in(folder, pairs=pairs, pattern=pattern)
+    files = files_of_any_kind(folder, pattern)
     source = FileSource(files, cache_bytes=0, strict=False)
     bad = dict(source.bad)
     sizes = sorted((source.size(i) for i in range(len(source)) if i not in bad), key=np.prod)
 
-    def decoded(index: int) -> int:
-        return sum(read_rgb(path).shape[0] > 0 for path in files[index].paths)
-
     waiting = [index for index in range(len(files)) if index not in bad]
     with Progress(len(waiting), len(waiting)) as progress:
-        for index, found in _each(decoded, waiting, None):
-            if isinstance(found, UserError):
-                bad[index] = str(found)
+        for index, problem in problems(source.read, waiting):
+            if problem is not None:
+                bad[index] = problem
             progress.advance(f"read {source.name(index)}", 1)
-    text = counted(len(files), "pair" if pairs else "clean picture")
+    text = counted(len(files), "pair" if source.pairs else "clean picture")
     if sizes:
         shown = [f"{width}×{height}" for height, width in (sizes[0], sizes[-1])]
         area = sum(height * width for height, width in sizes) / 1e6
@@ -233,7 +190,6 @@ def run(options: argparse.Namespace) -> int:
         text, failures = check(folder, pattern)
         show(f"{folder}: {text}")
     else:
-        pairs = pattern is not None or holds_pairs(folder)
         count = options.count if options.what == "sidd" else None
         step = options.step if options.what == "crops" else None
         crops = Crops(options.side, step, count, options.seed)
@@ -242,7 +198,7 @@ def run(options: argparse.Namespace) -> int:
             made = write_blocks(options.validation, target / "validation")
             say(f"wrote {counted(made, 'validation block')}")
         target = target / "train" if options.what == "sidd" else target
-        failures = cut(files_in(folder, pairs=pairs, pattern=pattern), crops, target)
+        failures = cut(files_of_any_kind(folder, pattern), crops, target)
         show(f"train with --config.data.train={target}")
     for failure in failures:
         say(f"error: {failure}")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dgunet_jax import UserError
 from dgunet_jax.cli import main
-from dgunet_jax.data.prepare import Crops
+from dgunet_jax.prepare import Crops
 
 
 def picture(seed: int, height: int, width: int) -> np.ndarray:
