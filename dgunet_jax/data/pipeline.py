@@ -133,7 +133,7 @@ def training_batches(
 
 
 def _listed(sources: Source | Sequence[Source]) -> Sequence[Source]:
-    return sources if isinstance(sources, list | tuple) else [sources]  # type: ignore[list-item]
+    return sources if isinstance(sources, Sequence) else [sources]
 
 
 class Turns:

@@ -370,12 +370,13 @@ class DGUNet(nn.Module):
                 else "the network must be told the noise (noise_input); give its σ"
             )
         learned = self.config.degradation in ("learned", "tied")
-        # Once for all stages: the norm of a matrix costs as much as a stage.
-        norm = None if self.config.measurements else method(self.known_operator, "squared_norm")
-        divisor = None if norm is None else norm()
-        if noise is not None:
-            noise = jnp.asarray(noise).reshape(-1, 1, 1, 1)
-            divisor = noise_damping(noise) if self.config.implicit_steps else divisor
+        noise = None if noise is None else jnp.asarray(noise).reshape(-1, 1, 1, 1)
+        if noise is not None and self.config.implicit_steps:
+            divisor = noise_damping(noise)
+        else:
+            # Once for all stages: the norm of a matrix costs as much as a stage.
+            norm = None if self.config.measurements else method(self.known_operator, "squared_norm")
+            divisor = None if norm is None else norm()
         return Shared(
             operator_slope=self.operator_slope if learned else None,
             attention_slope=self.attention_slope,

@@ -300,19 +300,17 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _build(kind: type, values: Mapping[str, Any]) -> Any:
     hints = typing.get_type_hints(kind)
-    arguments = {
-        name: _build(hints[name], value)
-        if dataclasses.is_dataclass(hints[name])
-        else tuple(
-            _build(group, {**settings, "name": each}) for each, settings in _groups(value).items()
-        )
-        if (group := _named(hints[name])) is not None
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for name, value in values.items()
-    }
-    return kind(**arguments)
+    return kind(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    """Return a setting as its class has it."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _build(hint, value)
+    if (group := _named(hint)) is not None:
+        groups = _groups(value).items()
+        return tuple(_build(group, {**settings, "name": name}) for name, settings in groups)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def read_config(path: str, changes: Mapping[str, str] | None = None) -> TrainConfig:
