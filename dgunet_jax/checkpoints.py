@@ -29,12 +29,13 @@ from dgunet_jax.models.network import DGUNet
 from dgunet_jax.models.parameters import flatten, mismatches, shapes_of, unflatten, wrong
 from dgunet_jax.system import terminal
 from dgunet_jax.system.errors import UserError, listed, named, reason
+from dgunet_jax.system.files import read_copy
 from dgunet_jax.system.runs import best_of_run
+from dgunet_jax.system.storage import PathLike, as_path, is_remote
 
 if TYPE_CHECKING:
     from dgunet_jax.convert import torch_file
 
-PathLike = Path | str
 PRETRAINED = Path(__file__).with_name("pretrained")
 Params = dict[str, Any]
 
@@ -100,9 +101,10 @@ def load(
 
 def read(path: PathLike, num_stages: int | None = None, weights: str | None = None) -> Checkpoint:
     """Return what `load` does, and what there is to know of how it was read."""
-    path = _located(Path(path))
+    path = _located(as_path(path))
     try:
-        return _read(path, num_stages, weights)
+        read_it = _read_remote if is_remote(path) else _read
+        return read_it(path, num_stages, weights)
     except UserError as error:
         message = str(error)
         raise UserError(
@@ -112,6 +114,19 @@ def read(path: PathLike, num_stages: int | None = None, weights: str | None = No
         raise UserError(f"{path}: there is no such file or directory") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def _read_remote(path: Path, num_stages: int | None, weights: str | None) -> Checkpoint:
+    """Read a directory from where it is, and a file from a copy."""
+    if path.is_dir():
+        return _read(path, num_stages, weights)
+
+    def read_file(copy: Path) -> Checkpoint:
+        found = _read(copy, num_stages, weights)
+        notes = tuple(note.replace(str(copy), str(path)) for note in found.notes)
+        return dataclasses.replace(found, notes=notes)
+
+    return read_copy(path, read_file)
 
 
 def _located(path: Path) -> Path:
@@ -217,7 +232,7 @@ def save(path: PathLike, model: DGUNet, variables: Mapping[str, Any]) -> None:
       UserError: another ending; a network the format cannot hold, or variables of another one; a
         place that cannot be written.
     """
-    path = Path(path)
+    path = as_path(path)
     if "params" not in variables:
         raise UserError(f"{path}: the variables have no 'params'")
     check_params(model.config, variables["params"])
@@ -293,12 +308,14 @@ def write_directory(path: Path, config: DGUNetConfig, params: Mapping[str, Any])
         if path.is_file() or (path.exists() and any(path.iterdir())):
             raise UserError(f"{path}: exists already; a checkpoint directory must be new")
         temporary.mkdir(parents=True)
+        place = path if is_remote(path) else temporary / "new"  # where Orbax commits it itself
         with (
             _without_stray_reports(),
             ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer,
         ):
-            checkpointer.save(temporary / "new", items)
-        os.replace(temporary / "new", path)
+            checkpointer.save(place, items)
+        if place != path:
+            os.replace(place, path)
     except UserError:
         raise
     except Exception as error:  # Orbax raises errors of many kinds on a full disk
@@ -351,8 +368,10 @@ def read_directory(path: Path) -> tuple[DGUNetConfig, Params]:
 def check_readable(path: Path) -> None:
     """Raise a UserError unless every file of a checkpoint directory can be read.
 
-    Orbax would tell of that as of damage.
+    Orbax would tell of that as of damage. Remote ones are not looked at.
     """
+    if is_remote(path):
+        return
 
     def refuse(error: OSError) -> NoReturn:
         raise UserError(f"{error.filename}: cannot be read: {reason(error)}") from error

@@ -38,11 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         options = parser().parse_args(words)
-        if options.run not in (_pack, _prepare):  # which need no JAX
-            from dgunet_jax.system.compilation import check_platform
+        if options.run in (_pack, _prepare):  # which need no JAX
+            return options.run(options)
+        from dgunet_jax.system import hosts
+        from dgunet_jax.system.compilation import check_platform
 
+        def work() -> int:
             check_platform()
-        return options.run(options)
+            return options.run(options)
+
+        if options.run not in (_restore, _evaluate):
+            return work()
+        options.share, joined = hosts.share(options.coordinator, options.processes, options.process)
+        return hosts.run_joined(work) if joined else work()
 
     return terminal.run(command)
 

@@ -1,16 +1,14 @@
 """python -m dgunet_jax.main --config configs/quickstart.py --workdir DIR"""
 
 import argparse
-import faulthandler
 import os
 import re
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dgunet_jax.options import Parser, path
+from dgunet_jax.options import Parser, add_processes, path
 from dgunet_jax.system import terminal
 from dgunet_jax.system.errors import UserError
 
@@ -63,15 +61,7 @@ def parser() -> argparse.ArgumentParser:
         help="with --mode dry_run: compile for this slice of TPUs, such as v5e:2x4, which need not"
         " be here; libtpu must be installed",
     )
-    several = parser.add_argument_group("several processes")
-    add = several.add_argument
-    add(
-        "--coordinator",
-        metavar="HOST:PORT",
-        help="of process 0 (JAX_COORDINATOR_ADDRESS), or auto on Cloud TPU, Slurm and Open MPI",
-    )
-    add("--processes", metavar="N", type=int, help="how many there are (JAX_NUM_PROCESSES)")
-    add("--process", metavar="I", type=int, help="which this is, from 0 on (JAX_PROCESS_ID)")
+    add_processes(parser)
     parser.add_argument(
         "--no-cache",
         "--nocache",
@@ -128,8 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from absl import logging
 
     from dgunet_jax.checkpoints import without_closed_loops
+    from dgunet_jax.system import hosts
     from dgunet_jax.system.compilation import use_cache
-    from dgunet_jax.training import hosts
     from dgunet_jax.training.config import read_config
 
     logging.set_verbosity(logging.FATAL)  # Orbax reports every step of a save otherwise
@@ -139,31 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = read_config(options.config, changes)
     if not hosts.join(options.coordinator, options.processes, options.process):
         return _run_mode(options, config)
-    # When process 0 is gone, JAX says so and aborts; where the others were is of no use then.
-    faulthandler.disable()
-    status = 1
-    try:
-        status = terminal.run(lambda: _run_together(options, config))
-    except SystemExit as ended:
-        status = ended.code if isinstance(ended.code, int) else 0
-    except Exception:
-        traceback.print_exc()
-    finally:
-        # JAX would wait for the others, which may never come, before it lets the process end.
-        os._exit(status)
-
-
-def _run_together(options: argparse.Namespace, config: "TrainConfig") -> int:
-    """Do what `_run_mode` does with other processes, and wait for them."""
-    from dgunet_jax.training import hosts
-
-    try:
-        status = _run_mode(options, config)
-        hosts.leave()
-    except hosts.PeerLost as error:
-        terminal.say(f"error: {error}")
-        return 1
-    return status
+    hosts.run_joined(lambda: _run_mode(options, config))
 
 
 def _run_mode(options: argparse.Namespace, config: "TrainConfig") -> int:
@@ -175,7 +141,8 @@ def _run_mode(options: argparse.Namespace, config: "TrainConfig") -> int:
         return _evaluate(options)
     if options.mode == "dry_run":
         return _dry_run(config, options.topology)
-    from dgunet_jax.training import hosts, loop
+    from dgunet_jax.system import hosts
+    from dgunet_jax.training import loop
 
     if options.mode == "evaluate":
         scores = loop.evaluate(config, options.workdir)

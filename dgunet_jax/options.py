@@ -7,7 +7,7 @@ from typing import Any, NoReturn, Protocol
 
 from dgunet_jax.evaluation.protocols import DATASETS, GENERIC, SUITES
 from dgunet_jax.system.errors import UserError
-from dgunet_jax.system.files import local_path
+from dgunet_jax.system.files import user_path
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,9 +24,9 @@ class Arguments(Protocol):
 
 
 def path(text: str) -> Path:
-    """Return an argument that is a path: `~` is expanded, and remote storage refused."""
+    """Return an argument that is a path, on the machine or on remote storage; `~` is expanded."""
     try:
-        return local_path(text)
+        return user_path(text)
     except UserError as error:  # argparse would replace the message of a ValueError
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -100,6 +100,19 @@ def add_computation(arguments: Arguments, *, mesh_default: str) -> None:
     add_no_cache(arguments)
 
 
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Which of several processes this is: --coordinator, --processes and --process."""
+    add = parser.add_argument_group("several processes").add_argument
+    add(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="of process 0 (JAX_COORDINATOR_ADDRESS), or auto on Cloud TPU, Slurm and Open MPI;"
+        " processes that restore or evaluate need none elsewhere",
+    )
+    add("--processes", metavar="N", type=int, help="how many there are (JAX_NUM_PROCESSES)")
+    add("--process", metavar="I", type=int, help="which this is, from 0 on (JAX_PROCESS_ID)")
+
+
 def add_no_cache(arguments: Arguments) -> None:
     arguments.add_argument(
         "--no-cache", action="store_true", help="do not keep compiled programs for the next start"
@@ -166,6 +179,7 @@ def add_restoring(restore: argparse.ArgumentParser) -> None:
         help="average over the eight flips and rotations: a little better, eight times the work",
     )
     add_computation(work, mesh_default="one device")
+    add_processes(restore)
 
 
 def add_preparing(prepare: argparse.ArgumentParser) -> None:
@@ -267,6 +281,7 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
     )
     add_reading(work)
     add_computation(work, mesh_default="batch, over all devices")
+    add_processes(parser)
 
 
 def add_analysis(parser: argparse.ArgumentParser) -> None:

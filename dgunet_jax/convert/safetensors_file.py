@@ -9,7 +9,8 @@ import safetensors.numpy
 
 from dgunet_jax.convert.storage import array_from_bytes, shown
 from dgunet_jax.system.errors import UserError
-from dgunet_jax.system.files import PathLike, read_bytes, replacing
+from dgunet_jax.system.files import read_bytes, replacing
+from dgunet_jax.system.storage import PathLike
 
 DTYPES = {
     "F64": "float64",

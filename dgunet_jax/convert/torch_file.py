@@ -24,7 +24,8 @@ from dgunet_jax.convert.storage import (
     shown,
 )
 from dgunet_jax.system.errors import UserError, listed
-from dgunet_jax.system.files import PathLike, read_bytes, replacing
+from dgunet_jax.system.files import read_bytes, replacing
+from dgunet_jax.system.storage import PathLike
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _OLD_VERSION = 1001

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dgunet_jax.images import ENDINGS
 from dgunet_jax.system.errors import UserError, listed, reason
+from dgunet_jax.system.storage import is_remote
 
 
 def is_picture(path: Path) -> bool:
@@ -38,7 +39,7 @@ def same(path: Path, other: Path) -> bool:
 
 def lies_in(path: Path, folder: Path) -> bool:
     """Return whether a path, which need not exist, is a folder or in it, whatever it is called."""
-    real = Path(os.path.realpath(path))
+    real = path if is_remote(path) else Path(os.path.realpath(path))
     return any(same(each, folder) for each in (real, *real.parents))
 
 

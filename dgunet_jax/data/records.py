@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from dgunet_jax.data.sources import Files, FileSource, stamp
 from dgunet_jax.images import Encoded, read_header, read_rgb
 from dgunet_jax.system.errors import UserError, listed, reason
-from dgunet_jax.system.files import local_path, read_bytes
+from dgunet_jax.system.files import read_bytes, user_path
+from dgunet_jax.system.storage import is_remote
 
 _PAIR = ("input", "target")
 # What data sets of clean pictures call them; DIV2K has small ones beside `hr`.
@@ -290,7 +291,9 @@ def find_folder(place: str) -> Path:
     """
     if not place:
         raise UserError('"tfds:" needs a folder, or the name of a data set in TFDS_DATA_DIR')
-    folder = local_path(place)
+    if is_remote(place):
+        raise UserError(f"{place}: records are read from a disk; copy them to this machine's")
+    folder = user_path(place)
     if folder.is_dir():
         found = datasets_in(folder)
         if len(found) != 1:

@@ -17,7 +17,7 @@ from dgunet_jax.data.folders import pictures_below
 from dgunet_jax.data.pairs import Pattern, find_pairs, holds_pairs
 from dgunet_jax.images import read_header, read_rgb
 from dgunet_jax.system.errors import UserError, listed
-from dgunet_jax.system.files import local_path
+from dgunet_jax.system.files import user_path
 from dgunet_jax.system.memory import total_memory
 
 # What scikit-image states of each one's rights, in the docstrings of `skimage.data`. Its
@@ -178,7 +178,7 @@ def open_source(
         from dgunet_jax.data.records import RecordSource  # TFDS takes half a second to import
 
         return RecordSource(where.removeprefix(RECORDS_PREFIX), pairs=pairs)
-    folder = local_path(where)
+    folder = user_path(where)
     if not pairs and holds_pairs(folder):
         raise UserError(
             f"{folder}: holds pairs; name the folder of the clean ones, or leave sigma out"

@@ -17,10 +17,11 @@ from dgunet_jax.evaluation.protocols import SUITES, Protocol, Suite, protocols, 
 from dgunet_jax.evaluation.real_noise import Submission
 from dgunet_jax.evaluation.samples import Method, RestoredSample, Sample, Source
 from dgunet_jax.evaluation.scores import RESULTS, Evaluation, as_json, mean, write_json
-from dgunet_jax.evaluation.scoring import JOURNAL, MOST, another, check_same, extremes, score
+from dgunet_jax.evaluation.scoring import MOST, another, check_same, extremes, journals, score
 from dgunet_jax.restoration.command import parse_bytes, parse_mesh, parse_tile
 from dgunet_jax.system.errors import UserError, counted, listed, printable
 from dgunet_jax.system.files import locked, read_bytes
+from dgunet_jax.system.hosts import ALL, Share
 from dgunet_jax.system.terminal import say, show
 
 # Options that only a checkpoint reads, and those that only scoring does, as they are by default.
@@ -45,6 +46,7 @@ class Task:
       limit: score only the first samples by name, so many; None: all.
       save_images: write the restored images to images/ in `output`, as PNG.
       pattern: of the names of pairs; None: found out.
+      share: which of the images this process scores.
     """
 
     data: Path
@@ -53,6 +55,12 @@ class Task:
     limit: int | None = None
     save_images: bool = False
     pattern: Pattern | None = None
+    share: Share = ALL
+
+    @property
+    def lock(self) -> str:
+        """The name of the lock that keeps another of this process' kind away."""
+        return f"lock.{self.share.process}" if self.share.process else "lock"
 
     def below(self, folder: str) -> "Task":
         """Return the task for one data set of several, which have folders of their own."""
@@ -94,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
         cache=not options.no_cache,
     )
     limit, save_images = options.limit, options.save_images
-    task = Task(options.data, options.output, method, limit, save_images, pattern)
+    task = Task(options.data, options.output, method, limit, save_images, pattern, options.share)
     return conduct(members, task, SUITES.get(options.dataset))
 
 
@@ -120,8 +128,9 @@ def conduct(members: Members, task: Task, suite: Suite | None = None) -> int:
     else:
         ((_, protocol),) = members
         evaluation = evaluate(protocol, task)
-        show(report.data_set_table(evaluation))
-        failures = evaluation.failures
+        failures = [] if evaluation is None else evaluation.failures
+        if evaluation is not None:
+            show(report.data_set_table(evaluation))
     for failure in failures:
         say(f"error: {failure}")
     if failures:
@@ -170,11 +179,15 @@ def _check(members: Members, data: Path, pattern: Pattern | None) -> int:
     return status
 
 
-def evaluate(protocol: Protocol, task: Task) -> Evaluation:
+def evaluate(protocol: Protocol, task: Task) -> Evaluation | None:
     """Score a data set and write results.json, images.csv and report.html.
 
     An evaluation that was stopped goes on: samples that have scores in the folder, and have not
     changed since, are not restored again.
+
+    Returns:
+      The result; None if other processes have not come to all of their samples yet: that which
+      comes to the last one writes the results.
 
     Raises:
       UserError: there is nothing to score, the checkpoint cannot be used, or the folder holds
@@ -192,13 +205,23 @@ def evaluate(protocol: Protocol, task: Task) -> Evaluation:
     method.check(protocol)
     source = method.source(protocol)
     identity = {"protocol": protocol.name, "dgunet_jax": __version__, **method.identity(protocol)}
-    with locked(output):
-        if (output / RESULTS).exists() and not (output / JOURNAL).exists():
+    with locked(output, task.lock):
+        if (output / RESULTS).exists() and not journals(output):
             raise another(output)  # a suite's, which has no journal of its own
         submission = None if protocol.has_targets else Submission(output)
         scored = score(
-            protocol, samples, source, output, identity, submission, save_images=task.save_images
+            protocol,
+            samples,
+            source,
+            output,
+            identity,
+            submission,
+            save_images=task.save_images,
+            share=task.share,
         )
+        if scored.left:
+            say(f"{protocol.title}: {counted(scored.left, 'picture')} left to other processes")
+            return None
         evaluation = Evaluation(
             protocol,
             method.label,
@@ -252,7 +275,8 @@ def evaluate_suite(suite: Suite, task: Task) -> list[str]:
     identity = {"protocol": suite.name, "dgunet_jax": __version__, **method.identity()}
     evaluations: dict[str, Evaluation] = {}
     failures: list[str] = []
-    with locked(output):
+    waits = False  # for other processes
+    with locked(output, task.lock):
         _check_folder(output, identity)
         for folder, protocol in members:
             try:
@@ -260,9 +284,14 @@ def evaluate_suite(suite: Suite, task: Task) -> list[str]:
             except UserError as error:
                 failures.append(printable(error))
                 continue
+            if evaluation is None:
+                waits = True
+                continue
             evaluations[folder] = evaluation
             failures += evaluation.failures
             show(report.data_set_table(evaluation))
+        if waits:
+            return failures
         means = [each.mean for each in evaluations.values() if each.mean is not None]
         average = mean(means) if len(means) == len(members) else None
         rows = report.suite_rows(suite, [*evaluations.items()], average)
@@ -290,7 +319,7 @@ def evaluate_suite(suite: Suite, task: Task) -> list[str]:
 
 def _check_folder(output: Path, identity: Mapping[str, Any]) -> None:
     """Raise a UserError if a folder holds anything but this suite's results."""
-    if (output / JOURNAL).exists():
+    if journals(output):
         raise another(output)
     if not (output / RESULTS).exists():
         return

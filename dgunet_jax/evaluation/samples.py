@@ -322,7 +322,7 @@ class Method:
         """Return what the scores hardly depend on, as JSON values: versions and devices."""
         if not self.is_checkpoint:
             return {"checkpoint": None, "versions": versions(), "devices": []}
-        devices = jax.devices()[:1] if self._mesh is None else self._mesh.devices.flat
+        devices = jax.local_devices()[:1] if self._mesh is None else self._mesh.devices.flat
         names = [str(device) for device in devices]
         return {"checkpoint": str(self.path), "versions": versions(), "devices": names}
 
@@ -339,10 +339,11 @@ class Method:
     @functools.cached_property
     def _mesh(self) -> Mesh | None:
         """The devices that restore; None: one alone."""
-        count = len(jax.devices())
+        devices = jax.local_devices()
+        count = len(devices)
         if self.mesh is not None or count == 1:
             return self.mesh
-        return jax.make_mesh((count,), ("batch",), axis_types=(AxisType.Auto,))
+        return jax.make_mesh((count,), ("batch",), axis_types=(AxisType.Auto,), devices=devices)
 
     def _ensemble(self, protocol: Protocol) -> bool:
         return protocol.self_ensemble if self.self_ensemble is None else self.self_ensemble

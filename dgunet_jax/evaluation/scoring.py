@@ -6,6 +6,7 @@ A run that was stopped goes on where it ended.
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dgunet_jax.data.folders import is_folder, visible
 from dgunet_jax.evaluation.protocols import Protocol
 from dgunet_jax.evaluation.real_noise import Submission
 from dgunet_jax.evaluation.samples import RestoredSample, Result, Sample, Source
@@ -22,42 +24,64 @@ from dgunet_jax.restoration.pipeline import ahead
 from dgunet_jax.restoration.shapes import pixels
 from dgunet_jax.system.errors import UserError, printable, reason
 from dgunet_jax.system.files import read_bytes
+from dgunet_jax.system.hosts import ALL, Share
+from dgunet_jax.system.storage import Growing, is_remote
 from dgunet_jax.system.terminal import Progress
 
 JOURNAL = "scores.jsonl"
+_JOURNALS = re.compile(r"scores(\.[0-9]+)?\.jsonl")
 MOST = 3  # samples shown, of the worst and of the best
 
 
 class Journal:
     """Scores in a file, a line of JSON for each sample.
 
-    The first line says what was evaluated. A line that was cut off by a crash is removed.
+    The first line says what was evaluated. A line that was cut off by a crash is removed. Other
+    processes write their samples into files beside it, which are read too.
 
     Args:
       path: the file; it need not exist.
       identity: all that the scores depend on besides the samples' files: JSON values.
 
     Raises:
-      UserError: the file is of another evaluation, is damaged or cannot be used.
+      UserError: a file is of another evaluation, is damaged or cannot be used.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]):
-        self._path = path
+        self._path, self._identity = path, identity
         self._scores: dict[str, tuple[str, Scores | None]] = {}
-        content = read_bytes(path) if path.exists() else b""
-        if complete := content[: content.rfind(b"\n") + 1]:
-            self._read(complete, identity)
-        if content:
-            os.truncate(path, len(complete))
+        self._failures: dict[str, str] = {}
+        length, complete = self._read(path) if path.exists() else (0, 0)
+        self.read_others()
+        if length > complete:
+            os.truncate(path, complete)
+        self._remote = Growing(path, keep=True) if is_remote(path) else None
         if not complete:
             self._append(identity)
 
-    def _read(self, content: bytes, identity: Mapping[str, Any]) -> None:
+    def read_others(self) -> None:
+        """Read what other processes have written."""
+        for path in journals(self._path.parent):
+            if path != self._path:
+                self._read(path)
+
+    def _read(self, path: Path) -> tuple[int, int]:
+        """Read a file; return its length, and that of its complete lines."""
+        content = read_bytes(path)
+        complete = content[: content.rfind(b"\n") + 1]
+        if complete:
+            self._take(complete, self._identity)
+        return len(content), len(complete)
+
+    def _take(self, content: bytes, identity: Mapping[str, Any]) -> None:
         try:
             first, *lines = [json.loads(line) for line in content.splitlines()]
             if not isinstance(first, dict):
                 raise TypeError("the first line is not an object")
             for line in lines:
+                if "failure" in line:
+                    self._failures[line["name"]] = str(line["failure"])
+                    continue
                 scored = "psnr" in line
                 scores = Scores(float(line["psnr"]), float(line["ssim"])) if scored else None
                 self._scores[line["name"]] = line["files"], scores
@@ -68,6 +92,10 @@ class Journal:
     def holds(self, name: str, files: Iterable[Path]) -> bool:
         """Return whether a sample is here, and its files have not changed since."""
         return name in self._scores and self._scores[name][0] == _stamp(files)
+
+    def failure(self, name: str) -> str | None:
+        """Return why a sample that is not here could not be scored, if a process has told."""
+        return self._failures.get(name)
 
     def scores(self, name: str) -> Scores | None:
         """Return the scores of a sample that is here; None if it has none."""
@@ -81,14 +109,36 @@ class Journal:
         values = {key: str(value) for key, value in (scores._asdict() if scores else {}).items()}
         self._append({"name": name, **values, "files": stamp})
 
+    def fail(self, name: str, failure: str) -> None:
+        """Write to the disk that a sample cannot be scored; the next run tries again."""
+        self._failures[name] = failure
+        self._append({"name": name, "failure": failure})
+
+    def flush(self) -> None:
+        """Write what is kept back for remote storage."""
+        try:
+            if self._remote is not None:
+                self._remote.flush()
+        except OSError as error:
+            raise UserError(f"{self._path}: cannot be written: {reason(error)}") from error
+
     def _append(self, line: Mapping[str, Any]) -> None:
         try:
+            if self._remote is not None:
+                self._remote.write(json.dumps(dict(line)).encode() + b"\n")
+                return
             with self._path.open("ab") as file:
                 file.write(json.dumps(dict(line)).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise UserError(f"{self._path}: cannot be written: {reason(error)}") from error
+
+
+def journals(folder: Path) -> list[Path]:
+    """Return the journals in a folder: that of the first process and those of others."""
+    found = visible(folder) if is_folder(folder) else []
+    return [path for path in found if _JOURNALS.fullmatch(path.name)]
 
 
 def check_same(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -127,11 +177,13 @@ class Scored:
       images: names and scores, in the order of the samples.
       failures: one line for each sample that failed.
       kept: the worst and best of the samples that were scored now, by name.
+      left: how many samples other processes have not come to yet.
     """
 
     images: list[tuple[str, Scores | None]] = dataclasses.field(default_factory=list)
     failures: list[str] = dataclasses.field(default_factory=list)
     kept: dict[str, RestoredSample] = dataclasses.field(default_factory=dict)
+    left: int = 0
 
 
 def score(
@@ -143,6 +195,7 @@ def score(
     submission: Submission | None = None,
     *,
     save_images: bool = False,
+    share: Share = ALL,
 ) -> Scored:
     """Score samples; what fails is reported, and the rest is done.
 
@@ -155,11 +208,13 @@ def score(
       submission: what collects them for a server, where there are no targets.
       save_images: whether to write the restored images to images/ in `output`, as PNG. The image of
         a sample that is scored again is removed.
+      share: which of the samples this process scores; the others' are read from their journals.
 
     Raises:
       UserError: the folder holds another evaluation, or cannot be written.
     """
-    journal, result = Journal(output / JOURNAL, identity), Scored()
+    name = f"scores.{share.process}.jsonl" if share.process else JOURNAL
+    journal, result = Journal(output / name, identity), Scored()
     psnr: dict[str, float] = {}  # of the samples that are kept
 
     def image_path(sample: Sample) -> Path:
@@ -183,27 +238,34 @@ def score(
         written = written and (not save_images or image_path(sample).exists())
         return written and journal.holds(sample.name, source.files(sample))
 
-    done = {each.name for each in samples if is_done(each)}
-    waiting = [sample for sample in samples if sample.name not in done]
+    own = share.of(samples)
+    done = {each.name for each in own if is_done(each)}
+    waiting = [sample for sample in own if sample.name not in done]
     with Progress(len(waiting), sum(pixels(sample.size) for sample in waiting)) as progress:
         if done:
-            progress.say(f"{len(done)} of {len(samples)} pictures are scored already")
+            progress.say(f"{len(done)} of {len(own)} pictures are scored already")
         turns = (ahead(scored, turn) for turn in source.turns(waiting, progress.say))
         for (sample, restored), scores in chain.from_iterable(turns):
             if isinstance(scores, UserError) or isinstance(restored, UserError):
-                result.failures.append(printable(scores))
+                journal.fail(sample.name, printable(scores))
                 progress.advance(f"failed {sample.name}", pixels(sample.size))
                 continue
             journal.add(sample.name, source.files(sample), scores)
-            done.add(sample.name)
             if scores is not None:
                 result.kept[sample.name], psnr[sample.name] = restored, scores.psnr
                 psnr = {name: psnr[name] for name in chain(*extremes(psnr))}
                 result.kept = {name: result.kept[name] for name in psnr}
             line = sample.name if scores is None else f"{sample.name}: {scores}"
             progress.advance(line, pixels(sample.size))
-    names = [sample.name for sample in samples if sample.name in done]
-    result.images = [(name, journal.scores(name)) for name in names]
+    journal.flush()
+    journal.read_others()
+    for sample in samples:
+        if is_done(sample):
+            result.images.append((sample.name, journal.scores(sample.name)))
+        elif (failure := journal.failure(sample.name)) is not None:
+            result.failures.append(failure)
+        else:
+            result.left += 1
     return result
 
 

@@ -23,7 +23,8 @@ from dgunet_jax.images.metadata import exif_of_remark, turned_upright, upright, 
 from dgunet_jax.images.picture import Picture, grey
 from dgunet_jax.images.stored import Header, NotAPicture, Stored
 from dgunet_jax.system.errors import UserError, reason
-from dgunet_jax.system.files import PathLike, replacing
+from dgunet_jax.system.files import replacing
+from dgunet_jax.system.storage import PathLike, as_path
 
 FORMATS = tuple(READERS)
 """The names of the formats that are read."""
@@ -196,12 +197,13 @@ def _opened(path: PathLike | Encoded) -> Iterator[Stored]:
 def _file(path: PathLike | Encoded) -> BinaryIO:
     if isinstance(path, Encoded):
         return io.BytesIO(path.content)
-    mode = Path(path).stat().st_mode
+    path = as_path(path)
+    mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         raise UserError("is a directory, not a picture")
     if not stat.S_ISREG(mode):
         raise NotAPicture("is not a file that holds a picture")  # opening a pipe may wait forever
-    return Path(path).open("rb")
+    return path.open("rb")
 
 
 def _scan(file: BinaryIO) -> Stored:
@@ -233,7 +235,7 @@ def write(path: PathLike, picture: Picture) -> None:
     Raises:
       UserError: the format cannot hold the picture, or the file cannot be written.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         content = encode(path.suffix, picture)
     except UserError as error:

@@ -23,6 +23,7 @@ from dgunet_jax.system.arrays import is_array_file
 from dgunet_jax.system.compilation import use_cache
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import check_folder
+from dgunet_jax.system.hosts import Share
 from dgunet_jax.system.terminal import say
 
 _ENDINGS = {"jpeg": ".jpg", "tiff": ".tif", "same": None}
@@ -84,6 +85,10 @@ def _restore(options: argparse.Namespace) -> int:
     )
     for path in others:
         say(f"left out, not a picture: {path}")
+    share: Share = options.share
+    jobs = share.of(jobs)
+    # What nobody reads is told by one of them.
+    failures = share.of(failures)
     if options.skip_existing:
         waiting = [job for job in jobs if not all(target.exists() for target in job.targets)]
         say(f"{len(jobs) - len(waiting)} exist already")
@@ -177,7 +182,7 @@ def parse_mesh(text: str | None) -> Mesh | None:
     if match is None:
         raise UserError(f"--mesh {text}: must be height=N or batch=N")
     axis, count = match[1], int(match[2])
-    devices = jax.devices()
+    devices = jax.local_devices()
     if count > len(devices):
         raise UserError(f"--mesh {text}: needs {count} devices; there are {len(devices)}")
     return jax.make_mesh((count,), (axis,), axis_types=(AxisType.Auto,), devices=devices[:count])

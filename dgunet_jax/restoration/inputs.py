@@ -14,6 +14,7 @@ from dgunet_jax.images import ENDINGS
 from dgunet_jax.restoration.shapes import Size
 from dgunet_jax.system.arrays import is_array_file
 from dgunet_jax.system.errors import UserError, reason
+from dgunet_jax.system.storage import as_path, is_remote
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,7 @@ def find(
     found: dict[Path, Found] = {}
     failures: list[str] = []
     for argument in arguments:
-        path, told = Path(argument), len(failures)
+        path, told = as_path(argument), len(failures)
         try:
             if is_folder(path):
                 files = list(_walk(path, output, failures))
@@ -99,11 +100,11 @@ def _same(path: Path, other: Path | None) -> bool:
 def _match(pattern: Path, output: Path | None, failures: list[str]) -> Iterator[Found]:
     parts = pattern.parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    start, seen = Path(*parts[:fixed]), set()
+    start, seen = pattern.parents[len(parts) - fixed - 1], set()
     if not is_folder(start) or any(_same(each, output) for each in (start, *start.parents)):
         return
     for path in _Pattern(output, failures).matches(start, parts[fixed:]):
-        if not os.path.isdir(path):
+        if not (path.is_dir() if is_remote(path) else os.path.isdir(path)):
             yield Found(path, path.relative_to(start), meant=True)
         elif "**" not in parts:  # what ** finds below it is matched by itself
             yield from _walk(path, output, failures, start, seen)
@@ -164,13 +165,13 @@ class _Pattern:
             if not glob.has_magic(part):
                 (folder / part).lstat()
                 return [folder / part]
-            names = fnmatch.filter(os.listdir(folder), part)
+            found = [path for path in folder.iterdir() if fnmatch.fnmatch(path.name, part)]
         except FileNotFoundError:
             return []
         except OSError as error:
             self.failures.append(f"{folder}: cannot be read: {reason(error)}")
             return []
-        shown = [folder / name for name in names if part[0] == "." or name[0] != "."]
+        shown = [path for path in found if part[0] == "." or path.name[0] != "."]
         return sorted(shown, key=lambda path: (path.is_symlink(), path))
 
 
@@ -258,12 +259,14 @@ def _identity(path: Path) -> object:
     try:
         status = path.stat()
     except OSError:
-        return os.path.realpath(path)
+        return str(path) if is_remote(path) else os.path.realpath(path)
     return status.st_dev, status.st_ino
 
 
 def _folds_names(folder: Path) -> bool:
     """Whether "a" and "A" are one file in a folder, or where it would be made."""
+    if is_remote(folder):
+        return False
     for place in (folder.absolute(), *folder.absolute().parents):
         name = place.name.swapcase()
         if name != place.name and os.path.exists(place):

@@ -14,7 +14,7 @@ from dgunet_jax.operators.base import image_shape
 from dgunet_jax.operators.imaging import Bayer
 from dgunet_jax.system.arrays import is_array_file, read_array
 from dgunet_jax.system.errors import UserError, listed, one_line
-from dgunet_jax.system.files import imported, local_path
+from dgunet_jax.system.files import imported, user_path
 
 Array = NDArray[Any]
 
@@ -94,7 +94,7 @@ def _of_function(function: Callable[[Array], Any], y: Array) -> Known:
 
 def _values(text: str) -> Array:
     """The numbers of an array file, or the luma of a picture, in [0, 1]."""
-    path = local_path(text)
+    path = user_path(text)
     if is_array_file(path):
         array = read_array(path, path.stem)
         if array.ndim != 2 or array.dtype.kind == "c":

@@ -33,6 +33,7 @@ from dgunet_jax.restoration.plan import Schedule, Sized, held_per_pixel
 from dgunet_jax.restoration.restorer import Restorer
 from dgunet_jax.restoration.shapes import pixels
 from dgunet_jax.system.errors import UserError, counted
+from dgunet_jax.system.storage import PathLike, as_path
 from dgunet_jax.system.terminal import Progress, clock, of_the_system, say
 
 _THREADS = 2
@@ -275,7 +276,6 @@ def _strip(picture: Picture, estimates: Iterable[NDArray[np.float32]]) -> Pictur
 
 Image = NDArray[Any] | jax.Array
 Restored = NDArray[np.float32]
-PathLike = str | os.PathLike[str]
 
 
 @overload
@@ -310,7 +310,7 @@ def restore(model, variables, images):
     restorer = Restorer(model, variables)
     if isinstance(images, list | tuple):
         return _restore_all(restorer, [_pixels(image) for image in images])
-    if isinstance(images, str | os.PathLike) and Path(images).is_dir():
+    if isinstance(images, str | os.PathLike) and as_path(images).is_dir():
         found, failures = find([images], output=None)
         pictures, unreadable, _ = sort_out(found)
         if failures + unreadable:

@@ -95,7 +95,7 @@ class Restorer:
             raise UserError(f"precision is {precision!r}; it must be highest or default")
         if batch is not None and batch < 1:
             raise UserError(f"batch is {batch}; it must be at least 1")
-        device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
+        device = jax.local_devices()[0] if mesh is None else mesh.devices.flat[0]
         on_cpu = device.platform == "cpu"
         config = config.on(device.platform)
         self._symmetries = range(DIHEDRAL if self_ensemble else 1)

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgunet_jax.system.errors import UserError, listed, reason
+from dgunet_jax.system.files import read_copy
+from dgunet_jax.system.storage import is_remote
 
 ENDINGS = (".npy", ".npz", ".mat")
 
@@ -33,6 +35,8 @@ def read_array(path: Path, name: str) -> NDArray[Any]:
       UserError: there is no such file, it cannot be read, holds several arrays and none of that
         name, or something else than finite numbers.
     """
+    if is_remote(path):
+        return read_copy(path, lambda copy: read_array(copy, name))
     try:
         array = _READERS[path.suffix.lower()](path, name)
     except UserError:

@@ -4,36 +4,36 @@ import contextlib
 import errno
 import fcntl
 import importlib
+import io
 import os
 import re
 import secrets
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from dgunet_jax.system.errors import UserError, one_line, reason
+from dgunet_jax.system.storage import PathLike, as_path, check_protocol, is_remote
 
-PathLike = str | os.PathLike[str]
-
-_REMOTE = re.compile("[A-Za-z][A-Za-z0-9+.-]*://")
+Result = TypeVar("Result")
 
 
-def local_path(text: str) -> Path:
+def user_path(text: str) -> Path:
     """Return the path that a user gave, with `~` and `~USER` replaced by the home directory.
 
-    A file whose own name begins with `~` is found if it is there, and always as `./~NAME`.
+    A file whose own name begins with `~` is found if it is there, and always as `./~NAME`. What
+    names remote storage, such as gs://BUCKET/FOLDER, is a `storage.RemotePath`.
 
     Raises:
-      UserError: it names remote storage, such as gs:// or s3://, or a home directory that is not
-        known.
+      UserError: it names storage that is not known, or whose library is not installed, or a home
+        directory that is not known.
     """
-    if _REMOTE.match(text):
-        raise UserError(
-            f"{text}: remote storage is not supported; copy the files, or mount it as a folder"
-        )
+    if is_remote(text):
+        check_protocol(text)
+        return as_path(text)
     path = os.path.expanduser(text)
     user = text.split("/")[0]
     if path.startswith("~") and (user == "~" or not os.path.lexists(user)):
@@ -64,7 +64,7 @@ def read_bytes(path: PathLike) -> bytes:
       UserError: it cannot be read.
     """
     try:
-        return Path(path).read_bytes()
+        return as_path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {reason(error)}") from error
 
@@ -73,13 +73,21 @@ def read_bytes(path: PathLike) -> bytes:
 def replacing(path: PathLike) -> Iterator[BinaryIO]:
     """Yield a file that takes the place of `path` when the block ends, never half written.
 
-    It is written under a temporary name in the same folder. If the block raises, `path` stays as it
-    was and nothing is left behind.
+    It is written under a temporary name in the same folder; a remote file is uploaded at the end.
+    If the block raises, `path` stays as it was and nothing is left behind.
 
     Raises:
       UserError: it cannot be written.
     """
-    path = Path(path)
+    path = as_path(path)
+    if is_remote(path):
+        content = io.BytesIO()
+        yield content
+        try:
+            path.write_bytes(content.getvalue())
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {reason(error)}") from error
+        return
     # Without the file's own name, which may be as long as a name can be.
     temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
@@ -95,14 +103,34 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+def read_copy(path: Path, function: Callable[[Path], Result]) -> Result:
+    """Return what a function makes of a temporary copy of a remote file.
+
+    Raises:
+      UserError: the file cannot be read; or what the function raises, with the file's own name.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        copy.write_bytes(read_bytes(path))
+        try:
+            return function(copy)
+        except UserError as error:
+            raise UserError(str(error).replace(str(copy), str(path))) from error
+
+
 def check_folder(path: PathLike) -> None:
     """Raise a UserError before the work if a folder cannot be made, or written to.
+
+    Of a remote one it is only asked whether its storage answers.
 
     Raises:
       UserError: it cannot.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
+        if is_remote(path):
+            path.exists()
+            return
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             path.stat()  # a name that is too long is told here
         found = next(place for place in (path, *path.absolute().parents) if place.exists())
@@ -120,14 +148,24 @@ _LONGEST = 1000  # bytes of a lock that are looked at
 
 
 @contextlib.contextmanager
-def locked(workdir: Path) -> Iterator[None]:
+def locked(workdir: Path, name: str = _NAME) -> Iterator[None]:
     """Make the folder and hold its lock, which ends with the process however that ends.
+
+    Remote folders are not locked: storage knows no lock that would end with a process.
+
+    Args:
+      workdir: the folder.
+      name: of the file that is locked.
 
     Raises:
       UserError: another process holds it, the folder cannot be locked or written, or its file
         `lock` is not one of this function.
     """
-    path = workdir / _NAME
+    if is_remote(workdir):
+        check_folder(workdir)
+        yield
+        return
+    path = workdir / name
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         # O_NONBLOCK: a pipe of that name would wait for its other end.

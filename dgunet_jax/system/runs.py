@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from dgunet_jax.system.errors import UserError, one_line
+from dgunet_jax.system.storage import is_remote
 
 RUN_FOLDER = "checkpoints"
 
@@ -30,7 +31,15 @@ def steps_of_run(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     steps = (step for step in folder.iterdir() if re.fullmatch(r"[0-9]+", step.name))
-    return sorted(step for step in steps if step.is_dir())
+    return sorted(step for step in steps if step.is_dir() and is_committed(step))
+
+
+def is_committed(step: Path) -> bool:
+    """Whether the directory of a checkpoint has been written to its end.
+
+    On a disk it gets its name then; on remote storage Orbax adds a file.
+    """
+    return not is_remote(step) or (step / "commit_success.txt").exists()
 
 
 def score_of(step: Path) -> float:

@@ -16,7 +16,7 @@ from dgunet_jax.data.config import DataConfig
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.system.compilation import Precision
 from dgunet_jax.system.errors import UserError, one_line
-from dgunet_jax.system.files import local_path
+from dgunet_jax.system.files import user_path
 from dgunet_jax.training.losses import LOSSES, LossStages
 
 _SCHEDULE = Literal["published", "cosine", "constant", "halved"]
@@ -327,7 +327,7 @@ def read_config(path: str, changes: Mapping[str, str] | None = None) -> TrainCon
     """
     parsed = {name: _parsed(name, text) for name, text in (changes or {}).items()}
     name, colon, variant = path.partition(":")
-    file = local_path(name)
+    file = user_path(name)
     if not file.is_file():
         raise UserError(f"--config {name}: no such file")
     try:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from dgunet_jax.system import terminal
 from dgunet_jax.system.errors import UserError, reason
 from dgunet_jax.system.files import replacing
+from dgunet_jax.system.storage import Growing, RemotePath, as_path, is_remote
 from dgunet_jax.training.config import ReportConfig
 from dgunet_jax.training.step import Metrics
 
@@ -59,8 +61,7 @@ class Recorder:
         self._path = workdir / METRICS
         _forget(self._path, step)
         try:
-            # Without a buffer, which closing would try to write again.
-            self._lines = self._path.open("ab", buffering=0)
+            self._lines = Growing(self._path, keep=True)
         except OSError as error:
             raise UserError(f"{self._path}: cannot be written: {reason(error)}") from error
         self._events = _Events(workdir / EVENTS, step)
@@ -69,8 +70,17 @@ class Recorder:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._lines.close()
+        self._did(self._lines.close)
         self._events.close()
+
+    def flush(self) -> None:
+        """Write what is kept back for remote storage, as a checkpoint is saved.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        self._did(self._lines.flush)
+        self._events.flush()
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Write the scalars of a step.
@@ -81,12 +91,20 @@ class Recorder:
         # JSON has no infinities; null says that there is no number.
         finite = {name: value if np.isfinite(value) else None for name, value in scalars.items()}
         line = f"{json.dumps({'step': step, **finite})}\n".encode()
+
+        def write() -> None:
+            rest = line
+            while rest:
+                rest = rest[self._lines.write(rest) :]
+
+        self._did(write)
+        self._events.write(step, {name: v for name, v in finite.items() if v is not None})
+
+    def _did(self, act: Callable[[], None]) -> None:
         try:
-            while line:
-                line = line[self._lines.write(line) :]
+            act()
         except OSError as error:
             raise UserError(f"{self._path}: cannot be written: {reason(error)}") from error
-        self._events.write(step, {name: v for name, v in finite.items() if v is not None})
 
     def draw(self, step: int, name: str, image: NDArray[np.floating]) -> None:
         """Write an image (H, W, 3), clamped to [0, 1]; NaN is black."""
@@ -100,13 +118,15 @@ class _Events:
     """
 
     def __init__(self, folder: Path, step: int):
-        from tensorboardX.record_writer import RecordWriter
+        from tensorboardX.record_writer import RecordWriter, register_writer_factory
 
         self._folder, self._file = folder.absolute(), None
         self._flushed = time.monotonic()
         name = f"events.out.tfevents.{time.time():.0f}.{os.uname().nodename}.{os.getpid()}"
         try:
             self._folder.mkdir(exist_ok=True)
+            if isinstance(self._folder, RemotePath):
+                register_writer_factory(self._folder.protocol, _Remote())
             self._file = RecordWriter(str(self._folder / name))
         except OSError as error:
             self._give_up(error)
@@ -125,6 +145,14 @@ class _Events:
 
         self._add(step=step, summary=drawn(name, image, dataformats="HWC"))
 
+    def flush(self) -> None:
+        try:
+            if self._file is not None:
+                self._file.flush()
+                self._flushed = time.monotonic()
+        except OSError as error:
+            self._give_up(error)
+
     def close(self) -> None:
         try:
             if self._file is not None:
@@ -141,11 +169,10 @@ class _Events:
         content = messages.Event(wall_time=time.time(), **event).SerializeToString()
         try:
             self._file.write(content)
-            if time.monotonic() - self._flushed > _FLUSH_EVERY:
-                self._file.flush()
-                self._flushed = time.monotonic()
         except OSError as error:
             self._give_up(error)
+        if time.monotonic() - self._flushed > _FLUSH_EVERY:
+            self.flush()
 
     def _give_up(self, error: OSError) -> None:
         terminal.say(
@@ -156,6 +183,13 @@ class _Events:
             with contextlib.suppress(OSError):
                 self._file.close()
         self._file = None
+
+
+class _Remote:
+    """What opens a file of events on remote storage for tensorboardX."""
+
+    def open(self, path: str) -> Growing:
+        return Growing(as_path(path))
 
 
 def _forget(path: Path, step: int) -> None:
@@ -276,6 +310,7 @@ class Profiler:
 
     def __init__(self, workdir: Path, config: ReportConfig):
         self._folder, self._running = workdir / EVENTS, False
+        self._local = None  # where the profile of a remote run is written first
         first = config.profile_from
         self._window = range(0) if first is None else range(first, first + config.profile_steps)
 
@@ -294,13 +329,24 @@ class Profiler:
 
     def _start(self) -> None:
         # What JAX cannot write at the end, it keeps.
-        (self._folder / "plugins" / "profile").mkdir(parents=True, exist_ok=True)
-        jax.profiler.start_trace(self._folder)
+        if is_remote(self._folder):
+            self._local = tempfile.TemporaryDirectory()
+        folder = Path(self._local.name) if self._local else self._folder
+        (folder / "plugins" / "profile").mkdir(parents=True, exist_ok=True)
+        jax.profiler.start_trace(folder)
 
     def _end(self) -> None:
         if self._running:
             self._running = False
-            self._did(jax.profiler.stop_trace)
+            self._did(self._stop)
+
+    def _stop(self) -> None:
+        jax.profiler.stop_trace()
+        if self._local is not None:
+            folder = Path(self._local.name)
+            for path in (each for each in folder.rglob("*") if each.is_file()):
+                (self._folder / path.relative_to(folder)).write_bytes(path.read_bytes())
+            self._local.cleanup()
 
     def _did(self, act: Callable[[], None]) -> bool:
         try:

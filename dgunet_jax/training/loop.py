@@ -14,10 +14,10 @@ import numpy as np
 
 from dgunet_jax import checkpoints
 from dgunet_jax.data.pipeline import batch_names
-from dgunet_jax.system import provenance, runs, terminal
+from dgunet_jax.system import hosts, provenance, runs, terminal
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import locked
-from dgunet_jax.training import cost, guard, hosts, validation
+from dgunet_jax.training import cost, guard, validation
 from dgunet_jax.training.config import TrainConfig
 from dgunet_jax.training.guard import Stop, stop_signals
 from dgunet_jax.training.log import (
@@ -232,6 +232,8 @@ class _Run:
 
     def _save(self) -> None:
         if self._saved_step != self._step:
+            if self._recorder is not None:
+                self._recorder.flush()
             self._saved.save(self._state, self._scores.restored if self._scores else None)
             self._saved_step = self._step
 

@@ -19,12 +19,11 @@ from dgunet_jax.data.sources import Source, open_source, quarter_of_memory
 from dgunet_jax.models.config import config_to_json
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.operators.library import BLOCK, BlockSampling
-from dgunet_jax.system import runs
+from dgunet_jax.system import hosts, runs
 from dgunet_jax.system.arrays import read_array
 from dgunet_jax.system.errors import UserError
-from dgunet_jax.system.files import local_path
+from dgunet_jax.system.files import user_path
 from dgunet_jax.system.terminal import say
-from dgunet_jax.training import hosts
 from dgunet_jax.training.config import TrainConfig
 from dgunet_jax.training.schedule import Schedule, resolve
 from dgunet_jax.training.step import (
@@ -91,7 +90,7 @@ class Prepared:
             )
             for _, each in data.each
         ]
-        given = None if config.init_from is None else _given(config, local_path(config.init_from))
+        given = None if config.init_from is None else _given(config, user_path(config.init_from))
         held_out = open_held_out(config)
         first = hosts.is_first()
         begun = not restart and bool(runs.steps_of_run(workdir / runs.RUN_FOLDER))
@@ -189,7 +188,7 @@ def _matrix(config: TrainConfig) -> NDArray[np.float32] | None:
     if config.matrix == "orthonormal":
         rng = np.random.default_rng(config.optimizer.seed)
         return np.asarray(BlockSampling.draw(rows / BLOCK**2, BLOCK, rng).matrix)
-    path = local_path(config.matrix)
+    path = user_path(config.matrix)
     matrix = read_array(path, "matrix")
     if matrix.shape != (rows, BLOCK**2) or matrix.dtype.kind == "c":
         raise UserError(
@@ -217,4 +216,10 @@ def _given(config: TrainConfig, path: Path) -> Any:
             f"{path}: is another network than the config's model;"
             f" it is {config_to_json(found.config)}"
         )
-    return jax.tree.map(np.asarray, read.variables["params"])
+    return jax.tree.map(_in_full, read.variables["params"])
+
+
+def _in_full(leaf: Any) -> NDArray[np.floating]:
+    """Return weights in float32 at least: squared gradients are beyond what 16 bits hold."""
+    array = np.asarray(leaf)
+    return array.astype(np.float32) if array.dtype.itemsize < 4 else array

@@ -19,10 +19,10 @@ from orbax.checkpoint import checkpoint_managers
 from dgunet_jax import checkpoints
 from dgunet_jax.data.config import DataConfig
 from dgunet_jax.models.config import DGUNetConfig, config_from_json
-from dgunet_jax.system import runs, terminal
+from dgunet_jax.system import hosts, runs, terminal
 from dgunet_jax.system.errors import UserError, listed, one_line, reason
 from dgunet_jax.system.files import replacing
-from dgunet_jax.training import hosts
+from dgunet_jax.system.storage import is_remote
 from dgunet_jax.training.config import OptimizerConfig
 from dgunet_jax.training.step import TrainState
 
@@ -69,7 +69,7 @@ class RunCheckpoints:
         )
         try:
             self._rank_all()
-            self._manager = ocp.CheckpointManager(self._folder, options=options)
+            self._manager = ocp.CheckpointManager(epath.Path(self._folder), options=options)
         except OSError as error:
             raise UserError(f"{self._folder}: cannot be written: {reason(error)}") from error
 
@@ -128,7 +128,9 @@ class RunCheckpoints:
                 self._put_aside(step, problem or "another process cannot read it")
             hosts.wait_for_all(f"{step} is put aside")
             self._manager.reload()
-        left = sorted(path.name for path in self._folder.iterdir() if _is_checkpoint(path))
+        # A remote folder is not there while it is empty.
+        held = self._folder.iterdir() if self._folder.is_dir() else ()
+        left = sorted(path.name for path in held if _is_checkpoint(path))
         if hosts.gathered(np.array([bool(left)])).any():
             raise UserError(
                 f"{self._folder}: no checkpoint to go on from, but {listed(left)}; --restart moves"
@@ -158,6 +160,8 @@ class RunCheckpoints:
                 raise _unwritable(self._folder, error) from error
 
     def _check_room(self, state: TrainState) -> None:
+        if is_remote(self._folder):
+            return
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         try:
             free = shutil.disk_usage(self._folder).free
@@ -291,7 +295,7 @@ def _has_score(metrics: Path) -> bool:
 
 def _is_checkpoint(path: Path) -> bool:
     """Return whether something looks like a checkpoint, whole or not, under its name or another."""
-    if _UNFINISHED in path.name:
+    if _UNFINISHED in path.name or not runs.is_committed(path):
         return False
     return path.name[0].isdigit() or any((path / item).exists() for item in _ITEMS)
 

@@ -18,9 +18,9 @@ from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.restoration.pipeline import ahead
 from dgunet_jax.restoration.restorer import Restorer
+from dgunet_jax.system import hosts
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import replacing
-from dgunet_jax.training import hosts
 from dgunet_jax.training.step import inputs_of
 
 _GAP = 4  # white pixels between pictures side by side

@@ -349,3 +349,35 @@ def test_training_command_evaluates_a_run(evaluate, checkpoint):
     assert "(protocol rgb)" in done.stdout
     assert evaluate("--protocol", "rgb", "--data", "data", "--checkpoint", "run")[0] == 0
     assert results("run/evaluation/rgb")["images"] == results()["images"]
+
+
+def test_processes_share_the_images_and_the_last_writes_the_results(evaluate):
+    pairs(Path("data"), 5)
+    shutil.copytree("data/input", "done")
+    Path("done/3.png").write_bytes(Path("done/3.png").read_bytes()[:-60])
+    words = ["--protocol", "rgb", "--data", "data", "--restored", "done"]
+    status, _, warned = evaluate(*words)
+    assert (status, len(errors(warned))) == (2, 1)
+    alone = results()
+    shutil.move("out", "alone")
+
+    def share(i):
+        return evaluate(*words, "--processes", "2", "--process", str(i))
+
+    status, _, warned = share(1)
+    assert status == 0
+    assert "3 pictures left to other processes" in warned
+    assert not Path("out/results.json").exists()
+    status, _, warned = share(0)
+    assert (status, len(errors(warned))) == (2, 1)
+    assert {name: value for name, value in results().items() if name != "provenance"} == {
+        name: value for name, value in alone.items() if name != "provenance"
+    }
+    # What one of them has scored is done again only if its line is gone.
+    journal = Path("out/scores.1.jsonl")
+    journal.write_bytes(journal.read_bytes()[:-3])
+    Path("out/results.json").unlink()
+    assert share(0)[0] == 0
+    assert not Path("out/results.json").exists()
+    assert share(1)[0] == 2
+    assert results()["mean"] == alone["mean"]

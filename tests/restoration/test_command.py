@@ -354,3 +354,34 @@ def test_restore_says_in_its_files_that_the_stages_are_assumed(restore, tmp_path
             said = f"{image.info.get('Comment')} {image.getexif().get(0x0131)}"
         remark = "dgunet_jax: restored with 7 stages, which is assumed"
         assert (remark in said) == (name == "assumed")
+
+
+def test_processes_share_the_pictures(checkpoint, capsys):
+    for i in range(5):
+        write(Path("in") / f"{i}.png", Picture(np.roll(CAT, i, axis=0)))
+
+    def run(folder, *more):
+        words = ["restore", "--checkpoint", str(checkpoint), "--output", folder, "in", *more]
+        status = main(words)
+        said = capsys.readouterr()
+        return status, said.out.count("wrote "), said.err
+
+    assert run("alone")[:2] == (0, 5)
+    for count in (2, 4):
+        shares = [run(f"{count}", f"--processes={count}", f"--process={i}") for i in range(count)]
+        assert [status for status, _, _ in shares] == [0] * count
+        assert [wrote for _, wrote, _ in shares] == [len(range(i, 5, count)) for i in range(count)]
+        for path in Path("alone").iterdir():
+            assert Path(f"{count}", path.name).read_bytes() == path.read_bytes()
+    # One of them was killed after its first picture.
+    Path("2/2.png").unlink()
+    again = ["--processes=2", "--process=0", "--skip-existing"]
+    assert run("2", *again)[:2] == (0, 1)
+    assert Path("2/2.png").read_bytes() == Path("alone/2.png").read_bytes()
+    for wrong, message in (
+        (["--processes=2"], "--process (JAX_PROCESS_ID)"),
+        (["--processes=2", "--process=2"], "the process is 2 of 2"),
+    ):
+        status, _, warned = run("2", *wrong)
+        assert status == 2
+        assert message in errors(warned)[0]

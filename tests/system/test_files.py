@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dgunet_jax.system.errors import UserError
-from dgunet_jax.system.files import check_folder, local_path, read_bytes, replacing
+from dgunet_jax.system.files import check_folder, read_bytes, replacing, user_path
 
 
 def test_files_are_replaced_when_they_are_complete(tmp_path: Path):
@@ -85,16 +85,7 @@ def test_folders_that_cannot_be_are_told_before_the_work(tmp_path: Path):
         check_folder("/proc/new")
 
 
-@pytest.mark.parametrize("text", ["gs://bucket/run", "s3://b", "file:///tmp/x", "hf://a/b"])
-def test_local_path_refuses_remote_storage(text: str):
-    with pytest.raises(UserError) as caught:
-        local_path(text)
-    assert str(caught.value) == (
-        f"{text}: remote storage is not supported; copy the files, or mount it as a folder"
-    )
-
-
-def test_local_path_finds_the_home_directory(tmp_path: Path, monkeypatch):
+def test_user_path_finds_the_home_directory(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "~draft.png").touch()
@@ -107,10 +98,10 @@ def test_local_path_finds_the_home_directory(tmp_path: Path, monkeypatch):
         "tfds:b": Path("tfds:b"),
         "C:/pictures": Path("C:/pictures"),
     }.items():
-        assert local_path(text) == path
+        assert user_path(text) == path
 
 
-def test_local_path_tells_a_home_directory_that_is_not_known(tmp_path: Path, monkeypatch):
+def test_user_path_tells_a_home_directory_that_is_not_known(tmp_path: Path, monkeypatch):
     def nobody(_: object) -> None:
         raise KeyError
 
@@ -120,5 +111,5 @@ def test_local_path_tells_a_home_directory_that_is_not_known(tmp_path: Path, mon
     (tmp_path / "~").mkdir()  # made by a program that did not know it
     for text, user in {"~/run": "~", "~": "~", "~no-such-user/run": "~no-such-user"}.items():
         with pytest.raises(UserError) as caught:
-            local_path(text)
+            user_path(text)
         assert str(caught.value) == f"{text}: the home directory {user} is not known"

@@ -4,6 +4,7 @@ python -m tests.training.chaos --kills 20 --seed 0
 """
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -16,6 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dgunet_jax
+from dgunet_jax.system.runs import is_committed
+from dgunet_jax.system.storage import as_path
+from tests.bucket import NAME, Server, served
 from tests.small import equal
 
 
@@ -38,10 +42,11 @@ class Chaos:
     def finish(self, workdir: Path, *more: str) -> None:
         """Runs until the end."""
         words = [*self._words, "--workdir", str(workdir), *more]
-        done = subprocess.run(
-            words, env=self._environment, check=True, stderr=subprocess.PIPE, text=True
-        )
-        no_traceback(done.stderr.splitlines())
+        done = subprocess.run(words, env=self._environment, stderr=subprocess.PIPE, text=True)
+        said = done.stderr.splitlines()
+        no_traceback(said)
+        if done.returncode:
+            raise RuntimeError(said[-1])
 
     def kill(self, workdir: Path, when: Callable[[Path, float], bool], *more: str) -> bool:
         """Starts or goes on and kills at the moment that `when` names.
@@ -101,7 +106,7 @@ def no_traceback(said: list[str]) -> None:
 
 def saving(workdir: Path, seconds: float) -> bool:
     """The moment in which a checkpoint is being written."""
-    return any(workdir.glob("checkpoints/*tmp*"))
+    return any("tmp" in path.name or not is_committed(path) for path in _checkpoints(workdir))
 
 
 def saved(workdir: Path, seconds: float) -> bool:
@@ -111,7 +116,14 @@ def saved(workdir: Path, seconds: float) -> bool:
 
 def complete(workdir: Path) -> list[Path]:
     """The checkpoints that have been written."""
-    return [path for path in workdir.glob("checkpoints/*") if path.name.isdigit()]
+    return [path for path in _checkpoints(workdir) if path.name.isdigit() and is_committed(path)]
+
+
+def _checkpoints(workdir: Path) -> list[Path]:
+    try:
+        return [*(workdir / "checkpoints").iterdir()]
+    except OSError:  # nothing has been written yet
+        return []
 
 
 def after(delay: float) -> Callable[[Path, float], bool]:
@@ -147,17 +159,27 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=10.0, help="at most between kills")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--bucket", type=int, metavar="N", help="in a bucket, whose server is killed N times"
+    )
     options = parser.parse_args()
     rng = random.Random(options.seed)
     more = ["--config.report.save_every=4", "--config.report.progress_every=1"]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         chaos = Chaos(options.config, folder, print)
         chaos.finish(folder / "quiet", *more)
         print("a quiet run has ended", flush=True)
         kills, runs = 0, 1
+        place = folder
+        if options.bucket is not None:
+            server = stack.enter_context(served(folder / "server"))
+            place = as_path(f"gs://{NAME}")
+            threading.Thread(
+                target=_interrupt, args=(server, options.bucket, rng.random()), daemon=True
+            ).start()
         while kills < options.kills:
-            workdir = folder / f"killed{runs}"
+            workdir = place / f"killed{runs}"
             workers = f"--config.data.workers={rng.randrange(3)}"
             when = saving if rng.random() < 0.3 else after(rng.uniform(0, options.seconds))
             if not chaos.kill(workdir, when, *more, workers):
@@ -166,13 +188,24 @@ def main() -> int:
                 runs += 1
                 continue
             kills += 1
-            if rng.random() < 0.4 and len(complete(workdir)) > 1:
+            if options.bucket is None and rng.random() < 0.4 and len(complete(workdir)) > 1:
                 print(damage(workdir, rng), flush=True)
         chaos.finish(workdir, *more)
         if not same(folder / "quiet", workdir):
             return _differ(workdir)
     print(f"the same weights, bit for bit, in {runs} run(s) with {kills} kills")
     return 0
+
+
+def _interrupt(server: Server, kills: int, seed: float) -> None:
+    """Kill the bucket's server now and then, for some seconds each time."""
+    rng = random.Random(seed)
+    for _ in range(kills):
+        time.sleep(rng.uniform(20, 60))
+        server.kill()
+        time.sleep(rng.uniform(1, 8))
+        server.start()
+        print("the server was killed and is there again", flush=True)
 
 
 def _differ(workdir: Path) -> int:

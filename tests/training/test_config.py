@@ -127,8 +127,8 @@ def test_every_recipe_is_valid_and_opens_with_its_command(path):
             "gone",
         ),
         (
-            ["--config", "configs/quickstart.py", "--workdir", "gs://bucket/run"],
-            "gs://bucket/run: remote storage is not supported",
+            ["--config", "configs/quickstart.py", "--workdir", "nowhere://bucket/run"],
+            "nowhere://: is not a known storage",
         ),
         (
             ["--config", "configs/quickstart.py", "--workdir", "x", "--restart", "--mode=evaluate"],

@@ -108,18 +108,16 @@ def test_weights_to_begin_with_that_are_none(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("where", "message"),
     [
-        {"init_from": "gs://bucket/run"},
-        {"data": {"train": "gs://bucket/run"}},
-        {"data": {"validation": "gs://bucket/run"}},
-        {"data": {"train": "tfds:gs://bucket/run"}},
+        ("tfds:gs://bucket/set", "gs://bucket/set: records are read from a disk"),
+        ("nowhere://bucket/set", "nowhere://: is not a known storage"),
+        ("memory://bucket/set", "memory://bucket/set: no such folder"),
     ],
 )
-def test_remote_storage_is_refused(tmp_path, monkeypatch, changes):
-    monkeypatch.chdir(tmp_path)
-    fails(settings(**changes), tmp_path / "run", "gs://bucket/run: remote storage is not supported")
-    assert os.listdir(tmp_path) == ["run"]
+def test_storage_that_cannot_be_trained_from(tmp_path, where, message):
+    fails(settings(data={"train": where}), tmp_path / "run", message)
+    assert not saved(tmp_path / "run")
 
 
 def test_weights_in_the_home_directory(start, tmp_path, monkeypatch):

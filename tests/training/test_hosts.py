@@ -15,7 +15,7 @@ import pytest
 
 import dgunet_jax
 from dgunet_jax import UserError
-from dgunet_jax.training import hosts
+from dgunet_jax.system import hosts
 from tests.quick import devices as devices_flag
 from tests.small import network
 

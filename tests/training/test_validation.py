@@ -13,7 +13,8 @@ from dgunet_jax.data.pipeline import HeldOut
 from dgunet_jax.data.transforms import unit_range
 from dgunet_jax.metrics import psnr
 from dgunet_jax.restoration.restorer import Restorer
-from dgunet_jax.training import hosts, loop, preparing, validation
+from dgunet_jax.system import hosts
+from dgunet_jax.training import loop, preparing, validation
 from tests.data.arrays import NOISY, PAIRED, Arrays
 from tests.small import network
 from tests.training.settings import settings

@@ -1,20 +1,26 @@
-"""Several processes, on one or many hosts, that train one network together."""
+"""Several processes, on one or many hosts, that train one network or share pictures."""
 
 import contextlib
+import dataclasses
+import faulthandler
 import ipaddress
 import os
 import re
 import socket
+import traceback
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from dgunet_jax.system import terminal
 from dgunet_jax.system.errors import UserError, one_line
+
+Item = TypeVar("Item")
 
 _NAMES = (
     "--coordinator (JAX_COORDINATOR_ADDRESS)",
@@ -78,9 +84,78 @@ def join(
     return True
 
 
-def leave() -> None:
-    """Waits until all processes have ended their work."""
-    jax.distributed.shutdown()
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which part of some work a process does: every `processes`-th item, from `process` on."""
+
+    process: int = 0
+    processes: int = 1
+
+    def of(self, items: Sequence[Item]) -> list[Item]:
+        return [*items[self.process :: self.processes]]
+
+
+ALL = Share()
+"""The share of a process that is alone."""
+
+
+def share(
+    coordinator: str | None = None, processes: int | None = None, process: int | None = None
+) -> tuple[Share, bool]:
+    """Return this process' share of work in which processes need not know each other.
+
+    Args:
+      coordinator: only where the numbers must be asked for ("auto"), or where JAX needs its
+        processes to join, as on a slice of TPUs.
+      processes: how many there are.
+      process: which of them this is, from 0 on. What is None is taken from the environment, as by
+        `join`.
+
+    Returns:
+      The share, and whether the processes have joined.
+
+    Raises:
+      UserError: a number is missing or out of range, or the others cannot be reached.
+    """
+    if coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS"):
+        join(coordinator, processes, process)
+        return Share(jax.process_index(), jax.process_count()), True
+    found = (
+        os.environ.get("JAX_NUM_PROCESSES") if processes is None else processes,
+        os.environ.get("JAX_PROCESS_ID") if process is None else process,
+    )
+    if all(value is None for value in found):
+        return ALL, False
+    if missing := [name for name, v in zip(_NAMES[1:], found, strict=True) if v is None]:
+        raise UserError(f"processes that share work need {missing[0]} too")
+    count, number = _numbers(found)
+    return Share(number, count), False
+
+
+def run_joined(work: Callable[[], int]) -> NoReturn:
+    """Do the work of a process that has joined others, wait for them and end the process."""
+
+    def work_and_leave() -> int:
+        try:
+            status = work()
+            jax.distributed.shutdown()  # which waits for the others
+        except PeerLost as error:
+            terminal.say(f"error: {error}")
+            return 1
+        return status
+
+    # When process 0 is gone, JAX says so and aborts; where the others were is of no use then.
+    faulthandler.disable()
+    status = 1
+    try:
+        status = terminal.run(work_and_leave)
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        # JAX would wait for the others, which may never come, before it lets the process end.
+        os._exit(status)
 
 
 def is_first() -> bool:
