@@ -17,7 +17,10 @@ from ml_collections import ConfigDict
 OPERATORS = (
     "motion_blur(17, 3..17)",
     "gaussian_blur(17, 0.5..3)",
-    "mask(0.2..1)",
+    "mask(0.05..0.3)",
+    "mask(0.3..1)",
+    "color_mask(0.2..1)",
+    "mask(1)",
     "downsample(2)",
     "downsample(3)",
     "downsample(4)",

@@ -82,6 +82,7 @@ KINDS = {
         fixed=1,
     ),
     "mask": Kind(measurements.mask, (("kept", 0, 1),), operator=True),
+    "color_mask": Kind(measurements.color_mask, (("kept", 0, 1),), operator=True),
     "downsample": Kind(measurements.downsample, (("factor", 1, 16),), operator=True, fixed=1),
     "bayer": Kind(measurements.bayer, operator=True),
     "fourier": Kind(measurements.fourier, (("acceleration", 1, 64),), operator=True),

@@ -89,6 +89,11 @@ def mask(rng: np.random.Generator, shape: Shape, kept: float) -> Mask:
     return Mask((rng.random((*shape[:2], 1)) < kept).astype(np.float32))
 
 
+def color_mask(rng: np.random.Generator, shape: Shape, kept: float) -> Mask:
+    """Draw which values are kept, each with the probability `kept`, in every channel by itself."""
+    return Mask((rng.random(shape) < kept).astype(np.float32))
+
+
 def downsample(rng: np.random.Generator, shape: Shape, factor: float) -> Downsample:
     """Return a bicubic reduction of both sides by `factor`, with a circular border."""
     return Downsample(round(factor), "bicubic", border="circular")
