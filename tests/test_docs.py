@@ -3,9 +3,14 @@
 import doctest
 import pathlib
 import re
+import shlex
 import shutil
 
 import pytest
+
+from dgunet_jax import cli, main
+from dgunet_jax.evaluation.protocols import protocols
+from dgunet_jax.training.config import read_config
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -25,3 +30,36 @@ def test_code_runs_as_it_stands_there(page, tmp_path, monkeypatch):
 def test_what_is_linked_is_there(page):
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+TRAIN = "python -m dgunet_jax.main"
+_COMMAND = re.compile(rf"(?:XLA_FLAGS=\S+ )?((?:dgunet|TRAIN|{TRAIN}) .+)")
+_LETTERS = {"_R": "_25", "_S": "_25", "=R": "=25", "(S)": "(25)"}  # that stand for numbers
+
+
+def commands(page):
+    """The commands in indented lines and in the cells of tables."""
+    for line in page.read_text().splitlines():
+        cells = re.findall("`([^`]+)`", line) if line.startswith("|") else [line.strip()]
+        for cell in cells if line.startswith(("|", "    ")) else []:
+            if (found := _COMMAND.fullmatch(cell)) and " --" in cell:
+                text = found[1].replace("TRAIN", TRAIN)
+                for letter, number in _LETTERS.items():
+                    text = re.sub(re.escape(letter) + r"(?![a-zA-Z])", number, text)
+                yield text
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(commands(page))],
+                         ids=lambda page: page.name)  # fmt: skip
+def test_commands_can_be_given_as_they_stand_there(page):
+    for text in commands(page):
+        words = shlex.split(text, comments=True)
+        if words[0] == "dgunet" and words[1] != "train":
+            if words[1].startswith("-") or "…" in text:
+                continue
+            options = cli.parser().parse_args(words[1:])
+            if getattr(options, "dataset", None):
+                protocols(options.dataset)
+        else:
+            options, changes = main.parse(words[3:])
+            read_config(options.config, changes)

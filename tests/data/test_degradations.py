@@ -174,7 +174,7 @@ def test_low_light_is_less_linear_light():
     [
         ("", "'' is not a step like"),
         ("gaussian(25) |", "'' is not a step like"),
-        ("fog(1)", "there is no 'fog', the steps are bayer, camera, clean, defocus"),
+        ("fog(1)", "there is no 'fog', the steps are bayer, camera, clean, color_mask"),
         ("gaussian", "gaussian takes sigma"),
         ("round(3)", "round takes no numbers"),
         ("gaussian(-1)", "sigma is '-1'; it must be a number or low..high, at least 0$"),
