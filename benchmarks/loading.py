@@ -1,6 +1,10 @@
 """How fast training patches come out of 1280×720 PNG pairs, against a plain Pillow loop.
 
+With --torch, which needs PyTorch (make .venv/.installed-torch), also against its DataLoader, with
+as many workers and by the clock on the wall: PNG pairs, and the same packed as records.
+
 python -m benchmarks.loading
+python -m benchmarks.loading --torch
 """
 
 import argparse
@@ -11,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +23,14 @@ from PIL import Image, ImageFilter
 
 from dgunet_jax.data.config import DataConfig
 from dgunet_jax.data.pipeline import training_batches
-from dgunet_jax.data.sources import Source, open_source, photographs
+from dgunet_jax.data.records import pack
+from dgunet_jax.data.sources import Source, files_in, open_source, photographs
 
 PATCH, BATCH = 256, 16
 WIDTH, HEIGHT = 1280, 720
+WORKERS = 2
+_BATCHES = 12  # timed at once, after those that were made ahead of time
+_AHEAD = 8
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,7 +38,9 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5, help="of two batches each (default: 5)")
-    rounds = parser.parse_args(argv).rounds
+    parser.add_argument("--torch", action="store_true", help="against PyTorch's DataLoader")
+    options = parser.parse_args(argv)
+    rounds = options.rounds
     if rounds < 1:
         parser.error(f"--rounds is {rounds}; it must be at least 1")
     with tempfile.TemporaryDirectory() as name:
@@ -37,6 +48,10 @@ def main(argv: list[str] | None = None) -> int:
         files = write_pairs(folder)
         megabytes = statistics.mean(path.stat().st_size for pair in files for path in pair) / 1e6
         print(f"{len(files)} pairs of {WIDTH}×{HEIGHT} PNG files, {megabytes:.1f} MB each")
+        if options.torch:
+            print(f"patches of {PATCH}×{PATCH}, per second, with {WORKERS} workers each")
+            _against_torch(folder, files, rounds)
+            return 0
         print(f"patches of {PATCH}×{PATCH}, per second of one core's time")
         _report(folder, files, rounds)
     return 0
@@ -106,6 +121,65 @@ def _report(folder: Path, files: list[tuple[Path, Path]], rounds: int) -> None:
             ratio = statistics.median(a / b for a, b in zip(plain, times, strict=True))
             line += f"  {ratio:5.2f} × Pillow; reading {sources[name].seconds / sum(times):.0%}"
         print(line)
+
+
+def _against_torch(folder: Path, files: list[tuple[Path, Path]], rounds: int) -> None:
+    config = DataConfig(
+        str(folder), str(folder), patch=PATCH, batch=BATCH, samples_per_picture=300, workers=WORKERS
+    )
+    pack(files_in(folder, pairs=True), folder / "packed")
+
+    def ours(where: str, room: int | None) -> Callable[[], Iterator[object]]:
+        return lambda: training_batches(open_source(where, pairs=True, cache_bytes=room), config)
+
+    kinds = {
+        "DataLoader, PNG": lambda: _data_loader(files),
+        "ours, PNG": ours(str(folder), 0),
+        "ours, records": ours(f"tfds:{folder / 'packed'}", 0),
+        "ours, kept in memory": ours(str(folder), None),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(rounds):
+        for name, make in kinds.items():
+            batches = make()
+            for _ in range(_AHEAD):
+                next(batches)
+            begin = time.perf_counter()
+            for _ in range(_BATCHES):
+                next(batches)
+            seconds[name].append(time.perf_counter() - begin)
+            del batches
+    peer = seconds["DataLoader, PNG"]
+    for name, times in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(peer, times, strict=True))
+        rate = _BATCHES * BATCH / statistics.median(times)
+        print(f"  {name:22} {rate:7.1f}  {ratio:5.2f} × DataLoader")
+
+
+def _data_loader(files: list[tuple[Path, Path]]) -> Iterator[object]:
+    """Batches as PyTorch programs make them: Pillow, a random square, flips, float tensors."""
+    import torch
+    from torch.utils.data import DataLoader, Dataset
+
+    class Pairs(Dataset):
+        def __len__(self) -> int:
+            return 300 * len(files)
+
+        def __getitem__(self, index: int) -> Any:
+            rng = np.random.default_rng()
+            left, top = int(rng.integers(WIDTH - PATCH + 1)), int(rng.integers(HEIGHT - PATCH + 1))
+            turns, flipped = int(rng.integers(4)), bool(rng.integers(2))
+            patches = []
+            for path in files[index % len(files)]:
+                with Image.open(path) as image:
+                    pixels = np.asarray(image.convert("RGB"))
+                square = np.rot90(pixels[top : top + PATCH, left : left + PATCH], turns)
+                square = square[:, ::-1] if flipped else square
+                planes = torch.from_numpy(square.transpose(2, 0, 1).copy())
+                patches.append(planes.float() / 255)
+            return tuple(patches)
+
+    return iter(DataLoader(Pairs(), BATCH, shuffle=True, num_workers=WORKERS))
 
 
 def _plain(files: list[tuple[Path, Path]]) -> Iterator[list[NDArray[np.float32]]]:
