@@ -125,6 +125,10 @@ def _restore(options: argparse.Namespace) -> int:
 
 def _check_options(options: argparse.Namespace) -> None:
     """Raise a UserError if options do not fit each other."""
+    if options.share.processes > 1 and options.output is None:
+        raise UserError(
+            "--processes: needs --output; one process would take another's results for inputs"
+        )
     if options.checkpoint is None and options.operator is None:
         raise UserError(f"--checkpoint: is missing; only with --operator is it {ANY_OPERATOR}")
     if options.operator is not None and options.compare:

@@ -385,3 +385,6 @@ def test_processes_share_the_pictures(checkpoint, capsys):
         status, _, warned = run("2", *wrong)
         assert status == 2
         assert message in errors(warned)[0]
+    words = ["restore", "--checkpoint", str(checkpoint), "in", "--processes=2", "--process=0"]
+    assert main(words) == 2
+    assert "--processes: needs --output" in capsys.readouterr().err
