@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
                 sources=SOURCES, patch=96, batch=4, validation_crop=256, validation_limit=8
             ),
             optimizer=OptimizerConfig(
-                steps=1600,
+                steps=900,
                 schedule="cosine",
                 warmup_steps=100,
                 learning_rate=2e-3,
@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
                 loss_stages="last",
             ),
             report=ReportConfig(
-                progress_every=50, evaluate_every=400, pictures_every=800, save_every=100
+                progress_every=50, evaluate_every=300, pictures_every=900, save_every=100
             ),
         )
     )

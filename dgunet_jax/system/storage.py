@@ -1,6 +1,7 @@
 """Paths on remote storage, such as gs://BUCKET/FOLDER, beside those of the file system."""
 
 import errno
+import logging
 import os
 import re
 import stat
@@ -174,6 +175,8 @@ def _file_system(protocol: str) -> Any:
 
     # gcsfs asks for the kind of every bucket otherwise, which needs rights that reading does not.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    for name in ("gcsfs", "s3fs"):  # which log at length what they raise as well
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         # Others write there too, so what a folder held a moment ago is not kept.
         return fsspec.filesystem(protocol, use_listings_cache=False)

@@ -167,13 +167,15 @@ def main() -> int:
     more = ["--config.report.save_every=4", "--config.report.progress_every=1"]
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = None
+        if options.bucket is not None:
+            server = stack.enter_context(served(folder / "server"))
         chaos = Chaos(options.config, folder, print)
         chaos.finish(folder / "quiet", *more)
         print("a quiet run has ended", flush=True)
         kills, runs = 0, 1
         place = folder
-        if options.bucket is not None:
-            server = stack.enter_context(served(folder / "server"))
+        if server is not None:
             place = as_path(f"gs://{NAME}")
             threading.Thread(
                 target=_interrupt, args=(server, options.bucket, rng.random()), daemon=True
