@@ -1,8 +1,9 @@
 """A small DGUNet learns five degradations on one core, most of them simulated.
 
 Haze, rain and low light are drawn on BSDS500's clean pictures, noise of σ 25 too; blur is that of
-twenty pairs of REDS. What it is good for on real pairs is in docs/results.md. 604,864 parameters
-less those of one stage's difference: see `dgunet info`.
+twenty pairs of REDS. 604,864 parameters. Ours, on real pairs: rain 25.24 dB (input 24.01), blur
+27.61 (27.03), low light 16.89 (7.81), haze 17.67 (16.13): docs/results.md. Time: 49 minutes of one
+core beside other programs, measured.
 
 Command: python -m dgunet_jax.main --config configs/five_cpu.py --workdir runs/five
 """
