@@ -29,6 +29,7 @@ from dgunet_jax.data.sources import Source, files_in, open_source, photographs
 PATCH, BATCH = 256, 16
 WIDTH, HEIGHT = 1280, 720
 WORKERS = 2
+_SAMPLES = 300  # an epoch of 2100 patches, as GoPro has: grain shuffles much shorter ones slowly
 _BATCHES = 12  # timed at once, after those that were made ahead of time
 _AHEAD = 8
 
@@ -94,11 +95,18 @@ class _Watched:
         return images
 
 
-def _report(folder: Path, files: list[tuple[Path, Path]], rounds: int) -> None:
-    # An epoch of 2100 patches, as GoPro has: grain shuffles much shorter ones slowly.
-    config = DataConfig(
-        str(folder), str(folder), patch=PATCH, batch=BATCH, samples_per_picture=300, workers=0
+def _config(folder: Path, workers: int) -> DataConfig:
+    return DataConfig(
+        *(str(folder), str(folder)),
+        patch=PATCH,
+        batch=BATCH,
+        samples_per_picture=_SAMPLES,
+        workers=workers,
     )
+
+
+def _report(folder: Path, files: list[tuple[Path, Path]], rounds: int) -> None:
+    config = _config(folder, workers=0)
     sources = {
         f"ours, {what} in memory": _Watched(open_source(config.train, pairs=True, cache_bytes=room))
         for what, room in (("none", 0), ("all", None))
@@ -124,9 +132,7 @@ def _report(folder: Path, files: list[tuple[Path, Path]], rounds: int) -> None:
 
 
 def _against_torch(folder: Path, files: list[tuple[Path, Path]], rounds: int) -> None:
-    config = DataConfig(
-        str(folder), str(folder), patch=PATCH, batch=BATCH, samples_per_picture=300, workers=WORKERS
-    )
+    config = _config(folder, WORKERS)
     pack(files_in(folder, pairs=True), folder / "packed")
 
     def ours(where: str, room: int | None) -> Callable[[], Iterator[object]]:
@@ -163,7 +169,7 @@ def _data_loader(files: list[tuple[Path, Path]]) -> Iterator[object]:
 
     class Pairs(Dataset):
         def __len__(self) -> int:
-            return 300 * len(files)
+            return _SAMPLES * len(files)
 
         def __getitem__(self, index: int) -> Any:
             rng = np.random.default_rng()

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from unittest import mock
 
 NAME = "bucket"
 
@@ -54,20 +55,21 @@ class Server:
             self._process.kill()
             self._process.wait()
 
+    def interrupt(self, after: float, away: float) -> None:
+        """Kill the server after some seconds, and start it again some seconds later."""
+        time.sleep(after)
+        self.kill()
+        time.sleep(away)
+        self.start()
+
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[Server]:
     """Run a server, to which this process and those it starts are led."""
     server = Server(folder)
-    before = {name: os.environ.get(name) for name in server.environment}
-    os.environ |= server.environment
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    with mock.patch.dict(os.environ, server.environment):
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()

@@ -39,8 +39,13 @@ def same(path: Path, other: Path) -> bool:
 
 def lies_in(path: Path, folder: Path) -> bool:
     """Return whether a path, which need not exist, is a folder or in it, whatever it is called."""
-    real = path if is_remote(path) else Path(os.path.realpath(path))
-    return any(same(each, folder) for each in (real, *real.parents))
+    place = real(path)
+    return any(same(each, folder) for each in (place, *place.parents))
+
+
+def real(path: Path) -> Path:
+    """Return a path, which need not exist, with links followed; remote storage has none."""
+    return path if is_remote(path) else Path(os.path.realpath(path))
 
 
 def visible(folder: Path) -> list[Path]:

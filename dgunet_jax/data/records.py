@@ -20,7 +20,7 @@ from dgunet_jax.data.sources import Files, FileSource, stamp
 from dgunet_jax.images import Encoded, read_header, read_rgb
 from dgunet_jax.system.errors import UserError, listed, reason
 from dgunet_jax.system.files import read_bytes, user_path
-from dgunet_jax.system.storage import is_remote
+from dgunet_jax.system.storage import PathLike, is_remote
 
 _PAIR = ("input", "target")
 # What data sets of clean pictures call them; DIV2K has small ones beside `hr`.
@@ -41,6 +41,7 @@ def pack(files: Sequence[Files], folder: Path) -> Path:
       UserError: the folder holds a data set already, or cannot be written; or what `FileSource`
         says of the files.
     """
+    _check_on_disk(folder)
     FileSource(files, cache_bytes=0)
     if unnamed := [str(each.paths[0]) for each in files if not each.name.isprintable()]:
         raise UserError(
@@ -291,8 +292,7 @@ def find_folder(place: str) -> Path:
     """
     if not place:
         raise UserError('"tfds:" needs a folder, or the name of a data set in TFDS_DATA_DIR')
-    if is_remote(place):
-        raise UserError(f"{place}: records are read from a disk; copy them to this machine's")
+    _check_on_disk(place)
     folder = user_path(place)
     if folder.is_dir():
         found = datasets_in(folder)
@@ -302,6 +302,13 @@ def find_folder(place: str) -> Path:
     if place.startswith(("~", ".", "/")) or place.count("/") > 1:
         raise UserError(f"{place}: no such folder")
     return _named(place)
+
+
+def _check_on_disk(place: PathLike) -> None:
+    if is_remote(place):
+        raise UserError(
+            f"{place}: records are read from a disk and written to one; copy them there"
+        )
 
 
 def datasets_in(folder: Path) -> list[Path]:

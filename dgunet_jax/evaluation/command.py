@@ -60,7 +60,7 @@ class Task:
     @property
     def lock(self) -> str:
         """The name of the lock that keeps another of this process' kind away."""
-        return f"lock.{self.share.process}" if self.share.process else "lock"
+        return f"lock{self.share.suffix}"
 
     def below(self, folder: str) -> "Task":
         """Return the task for one data set of several, which have folders of their own."""
@@ -127,10 +127,10 @@ def conduct(members: Members, task: Task, suite: Suite | None = None) -> int:
         failures = evaluate_suite(suite, task)
     else:
         ((_, protocol),) = members
-        evaluation = evaluate(protocol, task)
-        failures = [] if evaluation is None else evaluation.failures
-        if evaluation is not None:
+        failures = []
+        if (evaluation := evaluate(protocol, task)) is not None:
             show(report.data_set_table(evaluation))
+            failures = evaluation.failures
     for failure in failures:
         say(f"error: {failure}")
     if failures:

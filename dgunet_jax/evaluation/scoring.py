@@ -28,7 +28,6 @@ from dgunet_jax.system.hosts import ALL, Share
 from dgunet_jax.system.storage import Growing, is_remote
 from dgunet_jax.system.terminal import Progress
 
-JOURNAL = "scores.jsonl"
 _JOURNALS = re.compile(r"scores(\.[0-9]+)?\.jsonl")
 MOST = 3  # samples shown, of the worst and of the best
 
@@ -69,13 +68,10 @@ class Journal:
         """Read a file; return its length, and that of its complete lines."""
         content = read_bytes(path)
         complete = content[: content.rfind(b"\n") + 1]
-        if complete:
-            self._take(complete, self._identity)
-        return len(content), len(complete)
-
-    def _take(self, content: bytes, identity: Mapping[str, Any]) -> None:
+        if not complete:
+            return len(content), 0
         try:
-            first, *lines = [json.loads(line) for line in content.splitlines()]
+            first, *lines = [json.loads(line) for line in complete.splitlines()]
             if not isinstance(first, dict):
                 raise TypeError("the first line is not an object")
             for line in lines:
@@ -86,8 +82,9 @@ class Journal:
                 scores = Scores(float(line["psnr"]), float(line["ssim"])) if scored else None
                 self._scores[line["name"]] = line["files"], scores
         except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{self._path}: is damaged; choose another --output") from error
-        check_same(self._path.parent, first, identity)
+            raise UserError(f"{path}: is damaged; choose another --output") from error
+        check_same(path.parent, first, self._identity)
+        return len(content), len(complete)
 
     def holds(self, name: str, files: Iterable[Path]) -> bool:
         """Return whether a sample is here, and its files have not changed since."""
@@ -213,8 +210,7 @@ def score(
     Raises:
       UserError: the folder holds another evaluation, or cannot be written.
     """
-    name = f"scores.{share.process}.jsonl" if share.process else JOURNAL
-    journal, result = Journal(output / name, identity), Scored()
+    journal, result = Journal(output / f"scores{share.suffix}.jsonl", identity), Scored()
     psnr: dict[str, float] = {}  # of the samples that are kept
 
     def image_path(sample: Sample) -> Path:
@@ -251,6 +247,7 @@ def score(
                 progress.advance(f"failed {sample.name}", pixels(sample.size))
                 continue
             journal.add(sample.name, source.files(sample), scores)
+            done.add(sample.name)
             if scores is not None:
                 result.kept[sample.name], psnr[sample.name] = restored, scores.psnr
                 psnr = {name: psnr[name] for name in chain(*extremes(psnr))}
@@ -260,7 +257,7 @@ def score(
     journal.flush()
     journal.read_others()
     for sample in samples:
-        if is_done(sample):
+        if sample.name in done or is_done(sample):
             result.images.append((sample.name, journal.scores(sample.name)))
         elif (failure := journal.failure(sample.name)) is not None:
             result.failures.append(failure)

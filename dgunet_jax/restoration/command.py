@@ -87,7 +87,7 @@ def _restore(options: argparse.Namespace) -> int:
         say(f"left out, not a picture: {path}")
     share: Share = options.share
     jobs = share.of(jobs)
-    # What nobody reads is told by one of them.
+    # One process reports each file that cannot be read.
     failures = share.of(failures)
     if options.skip_existing:
         waiting = [job for job in jobs if not all(target.exists() for target in job.targets)]

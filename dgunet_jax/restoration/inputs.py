@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from dgunet_jax.data.folders import folders, is_folder, is_picture, same, walk
+from dgunet_jax.data.folders import folders, is_folder, is_picture, real, same, walk
 from dgunet_jax.images import ENDINGS
 from dgunet_jax.restoration.shapes import Size
 from dgunet_jax.system.arrays import is_array_file
@@ -259,7 +259,7 @@ def _identity(path: Path) -> object:
     try:
         status = path.stat()
     except OSError:
-        return str(path) if is_remote(path) else os.path.realpath(path)
+        return real(path)
     return status.st_dev, status.st_ino
 
 

@@ -58,18 +58,12 @@ def join(
       UserError: something is missing or out of range, or the others cannot be reached.
     """
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
-    found = (
-        coordinator,
-        os.environ.get("JAX_NUM_PROCESSES") if processes is None else processes,
-        os.environ.get("JAX_PROCESS_ID") if process is None else process,
-    )
+    found = coordinator, *_asked(processes, process)
     if all(value is None for value in found):
         return False
     arguments: dict[str, Any] = {}
     if coordinator != "auto":
-        if missing := [name for name, v in zip(_NAMES, found, strict=True) if v is None]:
-            raise UserError(f"processes that train together need {' and '.join(missing)} too")
-        count, number = _numbers(found[1:])
+        count, number = _numbers("train together", found, _NAMES)
         arguments = {
             "coordinator_address": (address := _address(coordinator or "")),
             "coordinator_bind_address": _listening(address),
@@ -90,6 +84,11 @@ class Share:
 
     process: int = 0
     processes: int = 1
+
+    @property
+    def suffix(self) -> str:
+        """What tells the names of this process' files from those of the first one."""
+        return f".{self.process}" if self.process else ""
 
     def of(self, items: Sequence[Item]) -> list[Item]:
         return [*items[self.process :: self.processes]]
@@ -120,15 +119,10 @@ def share(
     if coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS"):
         join(coordinator, processes, process)
         return Share(jax.process_index(), jax.process_count()), True
-    found = (
-        os.environ.get("JAX_NUM_PROCESSES") if processes is None else processes,
-        os.environ.get("JAX_PROCESS_ID") if process is None else process,
-    )
+    found = _asked(processes, process)
     if all(value is None for value in found):
         return ALL, False
-    if missing := [name for name, v in zip(_NAMES[1:], found, strict=True) if v is None]:
-        raise UserError(f"processes that share work need {missing[0]} too")
-    count, number = _numbers(found)
+    count, number = _numbers("share work", found, _NAMES[1:])
     return Share(number, count), False
 
 
@@ -258,9 +252,20 @@ def _listening(address: str) -> str:
     return f"[::]:{port}" if loopback and named else address
 
 
-def _numbers(found: Sequence[Any]) -> tuple[int, int]:
+def _asked(processes: int | None, process: int | None) -> tuple[Any, Any]:
+    """Return how many processes there are and which this is, or else what the environment says."""
+    return (
+        os.environ.get("JAX_NUM_PROCESSES") if processes is None else processes,
+        os.environ.get("JAX_PROCESS_ID") if process is None else process,
+    )
+
+
+def _numbers(what: str, found: Sequence[Any], names: Sequence[str]) -> tuple[int, int]:
+    """Return the number of processes and that of this one, the last two that were found."""
+    if missing := [name for name, v in zip(names, found, strict=True) if v is None]:
+        raise UserError(f"processes that {what} need {' and '.join(missing)} too")
     try:
-        count, number = (int(value) for value in found)
+        count, number = (int(value) for value in found[-2:])
     except ValueError as error:
         raise UserError(f"{' and '.join(_NAMES[1:])}: {one_line(error)}") from error
     if not 0 <= number < count:

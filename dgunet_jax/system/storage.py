@@ -1,6 +1,7 @@
 """Paths on remote storage, such as gs://BUCKET/FOLDER, beside those of the file system."""
 
 import errno
+import functools
 import logging
 import os
 import re
@@ -173,10 +174,7 @@ def check_protocol(text: str) -> None:
 def _file_system(protocol: str) -> Any:
     import fsspec
 
-    # gcsfs asks for the kind of every bucket otherwise, which needs rights that reading does not.
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    for name in ("gcsfs", "s3fs"):  # which log at length what they raise as well
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    _set_up_libraries()
     try:
         # Others write there too, so what a folder held a moment ago is not kept.
         return fsspec.filesystem(protocol, use_listings_cache=False)
@@ -185,6 +183,14 @@ def _file_system(protocol: str) -> Any:
         raise UserError(f"{protocol}://: cannot be read; install {package}") from error
     except ValueError as error:
         raise UserError(f"{protocol}://: is not a known storage: {one_line(error)}") from error
+
+
+@functools.cache
+def _set_up_libraries() -> None:
+    # gcsfs asks for the kind of every bucket otherwise, which needs rights that reading does not.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    for name in ("gcsfs", "s3fs"):  # which log at length what they raise as well
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class Growing:
@@ -211,14 +217,15 @@ class Growing:
             # Without a buffer, which closing would try to write again.
             self._file = path.open("ab" if keep else "wb", buffering=0)
 
-    def write(self, content: bytes) -> int:
-        if self._file is not None:
-            return self._file.write(content)
-        assert self._content is not None
-        self._content += content
-        if time.monotonic() - self._time > _UPLOAD_EVERY:
-            self.flush()
-        return len(content)
+    def write(self, content: bytes) -> None:
+        if self._content is not None:
+            self._content += content
+            if time.monotonic() - self._time > _UPLOAD_EVERY:
+                self.flush()
+            return
+        assert self._file is not None
+        while content:
+            content = content[self._file.write(content) :]
 
     def flush(self) -> None:
         """Upload what has been written since the last time."""

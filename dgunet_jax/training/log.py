@@ -91,13 +91,7 @@ class Recorder:
         # JSON has no infinities; null says that there is no number.
         finite = {name: value if np.isfinite(value) else None for name, value in scalars.items()}
         line = f"{json.dumps({'step': step, **finite})}\n".encode()
-
-        def write() -> None:
-            rest = line
-            while rest:
-                rest = rest[self._lines.write(rest) :]
-
-        self._did(write)
+        self._did(lambda: self._lines.write(line))
         self._events.write(step, {name: v for name, v in finite.items() if v is not None})
 
     def _did(self, act: Callable[[], None]) -> None:

@@ -312,6 +312,12 @@ def test_damaged_descriptions_are_one_line(hostile, name, content):
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_records_are_not_packed_to_remote_storage(folder, capsys):
+    assert main(["pack", str(folder), "--output", "memory://bucket/packed"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "memory://bucket/packed: records are read from a disk and written to one" in line
+
+
 def test_packing_onto_a_full_disk_leaves_nothing(folder, tmp_path, capsys):
     with full_disk(1000):
         assert main(["pack", str(folder), "--output", str(tmp_path / "out")]) == 2

@@ -203,10 +203,7 @@ def _interrupt(server: Server, kills: int, seed: float) -> None:
     """Kill the bucket's server now and then, for some seconds each time."""
     rng = random.Random(seed)
     for _ in range(kills):
-        time.sleep(rng.uniform(20, 60))
-        server.kill()
-        time.sleep(rng.uniform(1, 8))
-        server.start()
+        server.interrupt(rng.uniform(20, 60), rng.uniform(1, 8))
         print("the server was killed and is there again", flush=True)
 
 

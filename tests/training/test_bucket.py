@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 
 import pytest
 from skimage import data
@@ -39,14 +38,7 @@ def test_a_run_in_a_bucket_ends_as_one_on_the_disk(server, bucket, tmp_path):
     chaos.finish(tmp_path / "quiet", *SHORT)
     workdir = bucket / "run"
     assert chaos.kill(workdir, saving, *SHORT), log
-
-    def interrupt() -> None:
-        time.sleep(3)
-        server.kill()
-        time.sleep(2)
-        server.start()
-
-    thread = threading.Thread(target=interrupt)
+    thread = threading.Thread(target=server.interrupt, args=(3, 2))
     thread.start()
     chaos.finish(workdir, *SHORT)
     thread.join()
