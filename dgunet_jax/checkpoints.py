@@ -31,7 +31,7 @@ from dgunet_jax.system import terminal
 from dgunet_jax.system.errors import UserError, listed, named, reason
 from dgunet_jax.system.files import read_copy
 from dgunet_jax.system.runs import best_of_run
-from dgunet_jax.system.storage import PathLike, as_path, is_remote
+from dgunet_jax.system.storage import PathLike, as_epath, as_path, is_remote
 
 if TYPE_CHECKING:
     from dgunet_jax.convert import torch_file
@@ -308,13 +308,14 @@ def write_directory(path: Path, config: DGUNetConfig, params: Mapping[str, Any])
         if path.is_file() or (path.exists() and any(path.iterdir())):
             raise UserError(f"{path}: exists already; a checkpoint directory must be new")
         temporary.mkdir(parents=True)
-        place = path if is_remote(path) else temporary / "new"  # where Orbax commits it itself
+        # On remote storage Orbax commits it itself.
+        place = as_epath(path) if is_remote(path) else temporary / "new"
         with (
             _without_stray_reports(),
             ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer,
         ):
             checkpointer.save(place, items)
-        if place != path:
+        if not is_remote(path):
             os.replace(place, path)
     except UserError:
         raise
@@ -331,7 +332,6 @@ def read_directory(path: Path) -> tuple[DGUNetConfig, Params]:
       UserError: it is not a checkpoint, cannot be read, is of another version, or is damaged.
     """
     import orbax.checkpoint as ocp
-    from etils import epath
 
     if not (path / "params").is_dir():
         path = best_of_run(path)
@@ -346,7 +346,7 @@ def read_directory(path: Path) -> tuple[DGUNetConfig, Params]:
                 place, ocp.args.Composite(model=ocp.args.JsonRestore())
             )["model"]
             config, expected = config_from_json(model["config"]), dict(model["checksums"])
-            stored: Any = ocp.StandardCheckpointHandler().metadata(epath.Path(place / "params"))
+            stored: Any = ocp.StandardCheckpointHandler().metadata(as_epath(place / "params"))
             arrays = {
                 name: _Shaped(tuple(leaf.shape), leaf.dtype)
                 for name, leaf in flatten(stored.tree).items()

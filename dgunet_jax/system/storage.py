@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from dgunet_jax.system.errors import UserError, one_line
+from dgunet_jax.system.errors import UserError, listed, one_line
 
 PathLike = str | os.PathLike[str]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}
+_OF_ORBAX = ("gs", "s3")
 _VERSIONS = ("generation", "etag", "ETag", "mtime", "LastModified", "created")
 _UPLOAD_EVERY = 30  # seconds between uploads of a file that grows
 
@@ -164,6 +165,20 @@ class RemotePath(PurePosixPath):
 
 def _refused(number: int, path: RemotePath) -> OSError:
     return OSError(number, os.strerror(number), str(path))
+
+
+def as_epath(path: Path) -> Any:
+    """Return a path as Orbax takes it, which writes and reads checkpoints by itself.
+
+    Raises:
+      UserError: it is on storage that Orbax does not know; it would take it for a local folder.
+    """
+    from etils import epath
+
+    if isinstance(path, RemotePath) and path.protocol not in _OF_ORBAX:
+        names = listed([f"{name}://" for name in _OF_ORBAX])
+        raise UserError(f"{path}: checkpoints can be on a disk or on {names}")
+    return epath.Path(path)
 
 
 def check_protocol(text: str) -> None:

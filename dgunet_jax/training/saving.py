@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
 from dgunet_jax import checkpoints
@@ -22,7 +21,7 @@ from dgunet_jax.models.config import DGUNetConfig, config_from_json
 from dgunet_jax.system import hosts, runs, terminal
 from dgunet_jax.system.errors import UserError, listed, one_line, reason
 from dgunet_jax.system.files import replacing
-from dgunet_jax.system.storage import is_remote
+from dgunet_jax.system.storage import as_epath, is_remote
 from dgunet_jax.training.config import OptimizerConfig
 from dgunet_jax.training.step import TrainState
 
@@ -69,7 +68,7 @@ class RunCheckpoints:
         )
         try:
             self._rank_all()
-            self._manager = ocp.CheckpointManager(epath.Path(self._folder), options=options)
+            self._manager = ocp.CheckpointManager(as_epath(self._folder), options=options)
         except OSError as error:
             raise UserError(f"{self._folder}: cannot be written: {reason(error)}") from error
 
@@ -263,7 +262,7 @@ def _check_kind(item: Path, wanted: Any) -> None:
 
     Orbax would change their type without a word.
     """
-    stored: Any = ocp.StandardCheckpointHandler().metadata(epath.Path(item))
+    stored: Any = ocp.StandardCheckpointHandler().metadata(as_epath(item))
     shapes, types = (
         [
             {name: getattr(leaf, what) for name, leaf in ocp.tree.to_flat_dict(tree).items()}

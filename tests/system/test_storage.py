@@ -8,11 +8,15 @@ from pathlib import Path
 import fsspec
 import pytest
 
+import dgunet_jax
 from dgunet_jax import UserError
 from dgunet_jax.system import storage
 from dgunet_jax.system.arrays import read_array
 from dgunet_jax.system.files import check_folder, locked, read_bytes, replacing, user_path
 from dgunet_jax.system.storage import Growing, as_path, is_remote
+from dgunet_jax.training import loop
+from tests.small import network
+from tests.training.settings import settings
 
 
 @pytest.fixture
@@ -119,6 +123,15 @@ def test_storage_that_is_not_known_or_has_no_library(monkeypatch):
     monkeypatch.setattr(fsspec, "filesystem", missing)
     with pytest.raises(UserError, match=r"s3://: cannot be read; install s3fs"):
         user_path("s3://bucket")
+
+
+def test_checkpoints_are_not_written_where_orbax_cannot(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="memory://bucket/set/run: checkpoints can be on a disk"):
+        dgunet_jax.save(folder / "run", *network())
+    with pytest.raises(UserError, match="checkpoints can be on a disk or on gs://, s3://"):
+        loop.train(settings(), folder / "run")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_names_that_are_not_remote():
