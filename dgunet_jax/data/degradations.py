@@ -35,7 +35,7 @@ class Kind:
       apply: of a picture, numbers and a generator `rng`; or, of an operator, of a generator, an
         image's shape and numbers.
       ranges: of each number: its name, least and greatest value; None of any numbers.
-      logarithmic: whether logarithms are drawn uniformly, not numbers.
+      logarithmic: of how many numbers, the first ones, logarithms are drawn uniformly.
       operator: whether it makes an operator.
       fixed: how many numbers, the first ones, are the same in all draws.
       of_colours: whether it needs three channels.
@@ -43,7 +43,7 @@ class Kind:
 
     apply: Callable[..., Any]
     ranges: tuple[tuple[str, float, float], ...] | None = ()
-    logarithmic: bool = False
+    logarithmic: int = 0
     operator: bool = False
     fixed: int = 0
     of_colours: bool = False
@@ -52,8 +52,12 @@ class Kind:
 KINDS = {
     "clean": Kind(simulation.left_clean),
     "gaussian": Kind(simulation.gaussian_noise, (("sigma", 0, math.inf),)),
-    "camera": Kind(
-        simulation.camera_noise, (("shot", 1e-6, 1),), logarithmic=True, of_colours=True
+    "camera": Kind(simulation.camera_noise, (("shot", 1e-6, 1),), logarithmic=1, of_colours=True),
+    "snapshot": Kind(
+        simulation.snapshot_noise,
+        (("shot", 1e-6, 1), ("reduction", 0, 1)),
+        logarithmic=1,
+        of_colours=True,
     ),
     "jpeg": Kind(simulation.jpeg, (("quality", 1, 100),), of_colours=True),
     "round": Kind(simulation.rounded),
@@ -62,7 +66,7 @@ KINDS = {
     "soften": Kind(simulation.soften, (("deviation", 0.01, 50),)),
     "rain": Kind(simulation.rain, (("cover", 0, 1), ("length", 1, 200))),
     "haze": Kind(simulation.haze, (("thickness", 0, 10),)),
-    "low_light": Kind(simulation.low_light, (("exposure", 1e-4, 1),), logarithmic=True),
+    "low_light": Kind(simulation.low_light, (("exposure", 1e-4, 1),), logarithmic=1),
     "motion_blur": Kind(
         measurements.motion_blur,
         (("side", 1, 255), ("length", 0, 255)),
@@ -99,12 +103,16 @@ class Step:
 
     def draw(self, rng: np.random.Generator) -> list[float]:
         """Draw the numbers; one that is given draws nothing."""
-        return [low if low == high else self._between(low, high, rng) for low, high in self.numbers]
+        return [
+            low if low == high else _between(low, high, rng, place < self.kind.logarithmic)
+            for place, (low, high) in enumerate(self.numbers)
+        ]
 
-    def _between(self, low: float, high: float, rng: np.random.Generator) -> float:
-        if self.kind.logarithmic:
-            return math.exp(rng.uniform(math.log(low), math.log(high)))
-        return rng.uniform(low, high)
+
+def _between(low: float, high: float, rng: np.random.Generator, logarithmic: bool) -> float:
+    if logarithmic:
+        return math.exp(rng.uniform(math.log(low), math.log(high)))
+    return rng.uniform(low, high)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pytest
 
 from dgunet_jax.data import kernels, simulation
 from dgunet_jax.data.degradations import Degradation
-from dgunet_jax.data.simulation import camera_noise, gaussian_noise, jpeg, rounded
+from dgunet_jax.data.simulation import camera_noise, gaussian_noise, jpeg, rounded, snapshot_noise
 from dgunet_jax.system.errors import UserError
 
 GREY = np.full((128, 96, 3), 0.5, np.float32)
@@ -57,6 +57,16 @@ def test_camera_noise_keeps_the_picture_sharp():
     picture = photograph()
     restored = np.mean([camera_noise(picture, 0.0005, rng(seed)) for seed in range(60)], axis=0)
     assert np.abs(restored - picture).mean() < 0.004
+
+
+def test_noise_reduction_makes_noise_coarser_and_channels_alike_at_the_same_strength():
+    noises = [snapshot_noise(GREY, 0.002, reduction, rng()) - GREY for reduction in (0, 0.4, 1)]
+    assert np.array_equal(noises[0] + GREY, camera_noise(GREY, 0.002, rng()))
+    assert noises[1].std() == pytest.approx(noises[0].std(), rel=0.05)
+    two_on = [np.corrcoef(n[:, 2:].ravel(), n[:, :-2].ravel())[0, 1] for n in noises]
+    assert two_on[0] < 0.2 < two_on[1] < two_on[2] - 0.1
+    channels = [np.corrcoef(n[..., 0].ravel(), n[..., 1].ravel())[0, 1] for n in noises]
+    assert channels[0] < 0.05 < 0.3 < channels[1] < channels[2]
 
 
 def test_jpeg_is_that_of_pillow_and_shows_its_blocks():
