@@ -47,6 +47,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "one_slope": {"own_attention_slopes": False},
     "two_stages": {"num_stages": 2},
     "grey": {"channels": 1},
+    "window": {"window": 16},
 }
 
 

@@ -59,6 +59,10 @@ class DGUNetConfig:
         (`operators.implicit_gradient_step`) in place of one gradient step, which cannot undo a
         blur; 0: the gradient step. Where the noise is told, ρ is divided by `noise_damping` and not
         by ‖Φ‖².
+      window: side in pixels of the square around each pixel over which instance normalisation and
+        channel attention take their means, a multiple of 8; 0: the whole picture. A network that
+        was trained on patches and restores larger pictures meets with windows of a patch's size
+        what it met in training (Chu et al., ECCV 2022). Not kept in files.
       dtype: computation: "float32", "bfloat16" or "float64"; None takes the widest of parameters
         and images. Images, instance statistics and the subspace projection are never below float32.
       unroll: middle stages written out per iteration of the scan, 1 (rolled) to K − 2; True means
@@ -92,6 +96,7 @@ class DGUNetConfig:
     noise_input: bool = False
     start_steps: int = 0
     implicit_steps: int = 0
+    window: int = 0
     dtype: str | None = None
     unroll: int | bool = 1
     remat: bool = False
@@ -131,6 +136,8 @@ class DGUNetConfig:
                 f"width {self.width} and growth {self.growth} must be even:"
                 " half of an encoder's channels are normalised"
             )
+        if self.window % 8:
+            raise UserError(f"window is {self.window}; it must be a multiple of 8")
         if self.measurements and self.degradation != "known":
             raise UserError(
                 f"measurements is {self.measurements}, but degradation is"
@@ -182,7 +189,7 @@ class DGUNetConfig:
 
 
 _EXECUTION = ("unroll", "remat", "kernels")
-_NOT_KEPT = (*_EXECUTION, "ratio")  # fields that files do not hold
+_NOT_KEPT = (*_EXECUTION, "ratio", "window")  # fields that files do not hold
 _LEAST = {
     "channels": 1,
     "width": 4,
@@ -192,6 +199,7 @@ _LEAST = {
     "measurements": 0,
     "start_steps": 0,
     "implicit_steps": 0,
+    "window": 0,
     "unroll": 1,
 }
 

@@ -8,6 +8,8 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from dgunet_jax.models import subspace
 from dgunet_jax.models.config import NUM_BASIS, DGUNetConfig
@@ -31,6 +33,49 @@ def spatial_mean(x: Array, mask: Mask) -> Array:
         return jnp.mean(x, (1, 2), keepdims=True)
     count = jnp.sum(mask, (1, 2), keepdims=True, dtype=x.dtype)
     return jnp.sum(x, (1, 2), keepdims=True) / jnp.maximum(count, 1)
+
+
+def local_mean(x: Array, mask: Mask, window: int) -> Array:
+    """Mean over the square of `window` pixels around each pixel, (N, H, W, C), as `spatial_mean`.
+
+    Near a border the square is moved into the picture, and it is no larger than that. Its sums are
+    made of those of two halves, so that they cost a few additions and round like a tree of them.
+    """
+    mean = masked(x.astype(jnp.promote_types(x.dtype, jnp.float32)), mask)
+    for axis in (1, 2):
+        size = None if mask is None else jnp.sum(jnp.any(mask, 3 - axis, keepdims=True), axis)
+        mean = _mean_along(mean, axis, min(window, x.shape[axis]), size)
+    return mean
+
+
+def _mean_along(x: Array, axis: int, window: int, size: Array | None) -> Array:
+    """Means of `window` neighbours; `size` (N, 1, 1) says how many there are in a row."""
+    length = x.shape[axis]
+    places, sums, done = length - window + 1, None, 0
+    power, left, width = x, window, 1
+    while left:
+        if left & 1:
+            part = lax.slice_in_dim(power, done, done + places, axis=axis)
+            sums = part if sums is None else sums + part
+            done += width
+        if left := left >> 1:
+            most = power.shape[axis]
+            power = lax.slice_in_dim(power, 0, most - width, axis=axis) + lax.slice_in_dim(
+                power, width, most, axis=axis
+            )
+            width *= 2
+    assert sums is not None
+    first = np.arange(length) - window // 2
+    if size is None:
+        before = window // 2
+        pads = [(0, 0)] * x.ndim
+        pads[axis] = before, length - places - before
+        return jnp.pad(sums, pads, mode="edge") / window
+    size = jnp.expand_dims(size, axis)  # (N, 1, 1, 1)
+    along = [1] * x.ndim
+    along[axis] = length
+    first = jnp.clip(first.reshape(along), 0, jnp.maximum(size - window, 0))
+    return jnp.take_along_axis(sums, first, axis) / jnp.clip(size, 1, window)
 
 
 def prelu(x: Array, slope: Array) -> Array:
@@ -89,14 +134,20 @@ class Upsample(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """x + b · σ(W₂ relu(W₁ mean(b))), b = conv(PReLU(conv(x))); W₁ reduces the channels by 4."""
+    """x + b · σ(W₂ relu(W₁ mean(b))), b = conv(PReLU(conv(x))); W₁ reduces the channels by 4.
+
+    The mean is that of the picture, or of the `window` around each pixel.
+    """
+
+    window: int = 0
 
     @nn.compact
     def __call__(self, x: Array, slope: Array, mask: Mask) -> Array:
         channels = x.shape[-1]
         body = prelu(Conv(channels, use_bias=False, name="conv_1")(x, mask), slope)
         body = Conv(channels, use_bias=False, name="conv_2")(body, mask)
-        weight = spatial_mean(body, mask).astype(x.dtype)
+        mean = local_mean(body, mask, self.window) if self.window else spatial_mean(body, mask)
+        weight = mean.astype(x.dtype)
         weight = nn.relu(Conv(channels // 4, size=1, use_bias=False, name="squeeze")(weight))
         weight = nn.sigmoid(Conv(channels, size=1, use_bias=False, name="excite")(weight))
         return x + body * weight
@@ -106,16 +157,22 @@ class ShallowFeatures(nn.Module):
     """Image to features: a convolution and a channel attention block."""
 
     features: int
+    window: int = 0
 
     @nn.compact
     def __call__(self, image: Array, slope: Array, mask: Mask) -> Array:
         x = Conv(self.features, use_bias=False, name="conv")(image, mask)
-        return ChannelAttention(name="attention")(x, slope, mask)
+        return ChannelAttention(self.window, name="attention")(x, slope, mask)
 
 
 class HalfInstanceNorm(nn.Module):
     """Instance normalisation of the first half of the channels, (h − mean) / √(var + 1e-5) · scale
-    + bias; the others stay."""
+    + bias; the others stay.
+
+    Mean and variance are those of the picture, or of the `window` around each pixel.
+    """
+
+    window: int = 0
 
     @nn.compact
     def __call__(self, h: Array, mask: Mask) -> Array:
@@ -124,6 +181,15 @@ class HalfInstanceNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (half,))
         wide = h.astype(jnp.promote_types(h.dtype, jnp.float32))
         mean = spatial_mean(wide[..., :half], mask)
+        if self.window:
+            # What is left without the picture's mean has squares that cancel less.
+            rest = masked(wide[..., :half] - mean, mask)
+            mean = local_mean(rest, mask, self.window)
+            variance = local_mean(jnp.square(rest), mask, self.window) - jnp.square(mean)
+            root = jax.lax.rsqrt(jnp.maximum(variance, 0) + _INSTANCE_NORM_EPSILON)
+            scale, bias = (a.astype(wide.dtype).reshape(1, 1, 1, half) for a in (scale, bias))
+            normed = (rest - mean) * root * scale + bias
+            return masked(jnp.concatenate([normed.astype(h.dtype), h[..., half:]], -1), mask)
         variance = spatial_mean(jnp.square(wide[..., :half] - mean), mask)
         scale, bias = (jnp.broadcast_to(a.astype(wide.dtype), mean.shape) for a in (scale, bias))
         scale = scale * jax.lax.rsqrt(variance + _INSTANCE_NORM_EPSILON)
@@ -164,12 +230,13 @@ class UNetBlock(nn.Module):
 
     features: int
     norm: bool
+    window: int = 0
 
     @nn.compact
     def __call__(self, x: Array, mask: Mask) -> Array:
         h = Conv(self.features, name="conv_1")(x, mask)
         if self.norm:
-            h = HalfInstanceNorm(name="norm")(h, mask)
+            h = HalfInstanceNorm(self.window, name="norm")(h, mask)
         h = Conv(self.features, name="conv_2")(nn.leaky_relu(h, 0.2), mask)
         return nn.leaky_relu(h, 0.2) + Conv(self.features, size=1, name="identity")(x, mask)
 
@@ -214,14 +281,15 @@ class Encoder(nn.Module):
         kept = []
         for i in range(NUM_SCALES):
             mask, channels = at_scale(masks, i), config.width + config.growth * (i + 1)
-            x = UNetBlock(channels, norm=True, name=f"block_{i}")(x, mask)
+            x = UNetBlock(channels, True, config.window >> i, name=f"block_{i}")(x, mask)
             if memory is not None and memory.encoder[i] is not None:
                 modulate = Modulation(config.memory == "adaptive", name=f"memory_{i}")
                 x = modulate(x, memory.encoder[i], memory.decoder[i], mask)
             kept.append(x)
             down = Conv(channels, size=4, stride=2, use_bias=False, name=f"down_{i}")
             x = down(x, at_scale(masks, i + 1))
-        bottleneck = UNetBlock(x.shape[-1], norm=True, name=f"block_{NUM_SCALES}")
+        window = config.window >> NUM_SCALES
+        bottleneck = UNetBlock(x.shape[-1], True, window, name=f"block_{NUM_SCALES}")
         return bottleneck(x, at_scale(masks, NUM_SCALES)), kept
 
 

@@ -79,7 +79,7 @@ class Stage(nn.Module):
             self.adjoint_network = OperatorNetwork(config.channels, config.dtype)
         if self.position == "middle" and config.own_attention_slopes:
             self.attention_slope = self.param("attention_slope", nn.initializers.constant(0.25), ())
-        self.shallow = layers.ShallowFeatures(config.width)
+        self.shallow = layers.ShallowFeatures(config.width, config.window)
         if not first:
             merge = config.last_merge if last else config.merge
             wider = config.last_growth if last else 0

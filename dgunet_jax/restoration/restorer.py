@@ -52,6 +52,8 @@ class Restorer:
         tiles give an approximation.
       mesh: devices in one axis, "height" (the rows of every picture are divided among them, which
         is exact) or "batch" (every one takes other pictures).
+      window: side in pixels of the squares over which instance statistics and channel attention are
+        taken (`DGUNetConfig.window`); 0: whole pictures.
       dtype: of the computation, "bfloat16" or "float32"; None: the model's own.
       precision: of products: "highest", full float32 on every platform, or "default", the
         platform's fast mode (TF32 on a GPU, bfloat16 on a TPU), whose result differs a little.
@@ -77,13 +79,14 @@ class Restorer:
         self_ensemble: bool = False,
         tile: int | Literal["auto"] | None = None,
         mesh: Mesh | None = None,
+        window: int = 0,
         dtype: str | None = None,
         precision: Precision = "highest",
         memory: int | None = None,
         batch: int | None = None,
         noise: float | None = None,
     ):
-        config = model.config if dtype is None else dataclasses.replace(model.config, dtype=dtype)
+        config = dataclasses.replace(model.config, window=window, dtype=dtype or model.config.dtype)
         devices = _devices(mesh)
         known = config.takes_operator
         self._one_by_one = known and not (model.operator is not None and _shares(model))

@@ -15,7 +15,17 @@ from tests.quick import compiler_options
 SIZES = np.array([[40, 32], [8, 48]])
 BLOCK_SIZES = np.array([[64, 32], [32, 96]])
 # Every choice that sees more than one pixel at a time.
-LOCAL = ["dgunet", "plus", "tied", "known", "identity", "additive_memory", "concat", "gated"]
+LOCAL = [
+    "dgunet",
+    "window",
+    "plus",
+    "tied",
+    "known",
+    "identity",
+    "additive_memory",
+    "concat",
+    "gated",
+]
 BLOCKS = ["sensing", "sensing_plus", "sensing_blocks"]
 
 
