@@ -1,57 +1,43 @@
 """Saving and loading networks, in this project's formats and the official one.
 
-A checkpoint directory holds two Orbax items: `params`, the weights, and `model`, a JSON file with
-the network's configuration and a checksum of every leaf. A run's working directory has one such
-directory for each saved step under `checkpoints/`.
+A run's working directory has a checkpoint directory (`directories`) for each saved step under
+`checkpoints/`.
 """
 
-import contextlib
 import dataclasses
-import errno
-import json
-import logging
-import os
-import secrets
-import shutil
-import sys
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dgunet_jax.about import About
 from dgunet_jax.convert import safetensors_file
+from dgunet_jax.directories import (
+    IS_POINTER,
+    LFS_POINTER,
+    about_of,
+    params_of,
+    read_directory,
+    write_directory,
+)
 from dgunet_jax.models.config import DGUNetConfig, config_from_json, config_to_json, told_otherwise
 from dgunet_jax.models.network import DGUNet
-from dgunet_jax.models.parameters import flatten, mismatches, shapes_of, unflatten, wrong
+from dgunet_jax.models.parameters import flatten, mismatches, shapes_of, wrong
 from dgunet_jax.system import terminal
-from dgunet_jax.system.errors import UserError, listed, named, reason
+from dgunet_jax.system.errors import UserError, named, reason
 from dgunet_jax.system.files import read_copy
-from dgunet_jax.system.runs import best_of_run
-from dgunet_jax.system.storage import PathLike, as_epath, as_path, is_remote
+from dgunet_jax.system.storage import PathLike, as_path, is_remote
 
 if TYPE_CHECKING:
     from dgunet_jax.convert import torch_file
 
 PRETRAINED = Path(__file__).with_name("pretrained")
-Params = dict[str, Any]
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".pkl")
 _SAFETENSORS = ".safetensors"
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
-_SIGNS_OF_DAMAGE = (
-    "data_loss",
-    "out_of_range",
-    "not_found",
-    "corrupt",
-    "truncated",
-    "error decoding",
-)
-_LFS_POINTER = b"version https://git-lfs"
-_IS_POINTER = "is a Git LFS pointer, not the file itself; run git lfs pull"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +51,7 @@ class Checkpoint:
         "" where there is nothing to choose from.
       notes: what a user should know of the choice of weights and stages, each one line that begins
         with the path.
+      about: what the checkpoint says of its training.
     """
 
     model: DGUNet
@@ -72,6 +59,7 @@ class Checkpoint:
     stages_assumed: bool = False
     weights: str = ""
     notes: tuple[str, ...] = ()
+    about: About = dataclasses.field(default_factory=About)
 
 
 def load(
@@ -83,7 +71,7 @@ def load(
       path: an official `.pth`, `.pt` or `.pkl` file (read without PyTorch), packed or unpacked; a
         safetensors file, ours or with official names; a checkpoint directory; a run's working
         directory, which means its best checkpoint. Content decides, not the ending. Or the name of
-        a network that is installed with the package, "any_operator", where no file has it.
+        a network that is installed with the package (`installed`), where no file has it.
       num_stages: K of an official DGUNet file, which does not tell; 7 if not given. Elsewhere it
         must agree, unless the middle stages share weights: then it may be any number.
       weights: which of several sets of weights, by the keys that lead to it in the file, joined by
@@ -101,7 +89,7 @@ def load(
 
 def read(path: PathLike, num_stages: int | None = None, weights: str | None = None) -> Checkpoint:
     """Return what `load` does, and what there is to know of how it was read."""
-    path = _located(as_path(path))
+    path = located(as_path(path))
     try:
         read_it = _read_remote if is_remote(path) else _read
         return read_it(path, num_stages, weights)
@@ -129,11 +117,20 @@ def _read_remote(path: Path, num_stages: int | None, weights: str | None) -> Che
     return read_copy(path, read_file)
 
 
-def _located(path: Path) -> Path:
-    """Return the file of an installed network for its name."""
-    installed = PRETRAINED / f"{path.name}{_SAFETENSORS}"
-    named = path == Path(path.name) and not path.exists() and installed.is_file()
-    return installed if named else path
+def installed() -> list[str]:
+    """Return the names of the networks that come with the package."""
+    return sorted(path.stem for path in PRETRAINED.glob(f"*{_SAFETENSORS}"))
+
+
+def installed_file(name: str) -> Path:
+    """Return where an installed network lies."""
+    return PRETRAINED / f"{name}{_SAFETENSORS}"
+
+
+def located(path: Path) -> Path:
+    """Return the file of an installed network for its name, and any other path as it is."""
+    named = path == Path(path.name) and path.name in installed() and not path.exists()
+    return installed_file(path.name) if named else path
 
 
 def read_aloud(
@@ -153,7 +150,7 @@ def _read(path: Path, num_stages: int | None, weights: str | None) -> Checkpoint
 
         if torch_file.unpacked(path) is not None:
             return _official(path, torch_file.read_torch(path), num_stages, weights)
-        config, params = read_directory(path)
+        config, params, about = read_directory(path)
     else:
         kind = _kind(path)
         if kind == "torch":
@@ -164,7 +161,7 @@ def _read(path: Path, num_stages: int | None, weights: str | None) -> Checkpoint
         if "config" not in metadata:
             return _official(path, arrays, num_stages, weights)
         config = config_from_json(metadata["config"])
-        params = _params(config, arrays)
+        params, about = params_of(config, arrays), about_of(metadata)
     if weights:
         raise UserError(f"has one set of weights; there is none under {named(weights)}")
     notes = ()
@@ -176,7 +173,7 @@ def _read(path: Path, num_stages: int | None, weights: str | None) -> Checkpoint
         if num_stages == 2:
             params = {name: part for name, part in params.items() if name != "middle"}
     variables = {"params": jax.tree.map(jnp.asarray, params)}
-    return Checkpoint(DGUNet(config), variables, notes=notes)
+    return Checkpoint(DGUNet(config), variables, notes=notes, about=about)
 
 
 def _kind(path: Path) -> Literal["torch", "safetensors"]:
@@ -192,8 +189,8 @@ def _kind(path: Path) -> Literal["torch", "safetensors"]:
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if not start:
         raise UserError("is empty")
-    if start.startswith(_LFS_POINTER):
-        raise UserError(_IS_POINTER)
+    if start.startswith(LFS_POINTER):
+        raise UserError(IS_POINTER)
     if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
         raise UserError("is a web page, not a checkpoint; download the file itself")
     if start.startswith(b"\x1f\x8b") or start[257:262] == b"ustar":
@@ -219,7 +216,9 @@ def _official(
     return Checkpoint(found.model, found.variables, found.stages_assumed, found.weights, notes)
 
 
-def save(path: PathLike, model: DGUNet, variables: Mapping[str, Any]) -> None:
+def save(
+    path: PathLike, model: DGUNet, variables: Mapping[str, Any], about: About | None = None
+) -> None:
     """Write a network to a `.safetensors` file, an official-style `.pth` file, or a checkpoint
     directory.
 
@@ -227,6 +226,9 @@ def save(path: PathLike, model: DGUNet, variables: Mapping[str, Any]) -> None:
     or be empty. A `.pth` file holds the weights under `state_dict`, where the released test scripts
     look for them, and the number of stages beside them. A network's own operator is not saved;
     after loading, `model.clone(operator=Φ)` gives it back.
+
+    Args:
+      about: what is known of the training; a `.pth` file does not hold it.
 
     Raises:
       UserError: another ending; a network the format cannot hold, or variables of another one; a
@@ -240,7 +242,9 @@ def save(path: PathLike, model: DGUNet, variables: Mapping[str, Any]) -> None:
     if ending == _SAFETENSORS:
         flat = flatten(variables["params"])
         arrays = {key: np.asarray(leaf) for key, leaf in flat.items()}
-        safetensors_file.write_safetensors(path, arrays, {"config": config_to_json(model.config)})
+        told = {"config": config_to_json(model.config)}
+        told |= {} if about is None else {"about": about.to_json()}
+        safetensors_file.write_safetensors(path, arrays, told)
     elif ending in _TORCH_SUFFIXES:
         from dgunet_jax.convert import pytorch, torch_file
 
@@ -250,212 +254,10 @@ def save(path: PathLike, model: DGUNet, variables: Mapping[str, Any]) -> None:
         endings = ", ".join((_SAFETENSORS, *_TORCH_SUFFIXES))
         raise UserError(f"{path}: the ending must be one of {endings}, or none for a directory")
     else:
-        write_directory(path, model.config, variables["params"])
+        write_directory(path, model.config, variables["params"], about)
 
 
 def check_params(config: DGUNetConfig, params: Mapping[str, Any]) -> None:
     """Raise one UserError that names every missing, unexpected or wrongly shaped array."""
     if problems := mismatches(flatten(params), shapes_of(config)):
         raise wrong("array", problems)
-
-
-def _params(config: DGUNetConfig, arrays: Mapping[str, Any]) -> Params:
-    """The parameter tree of arrays under the names that `flatten` gives.
-
-    Raises:
-      UserError: they are not those of the network.
-    """
-    shapes = shapes_of(config)
-    problems = mismatches(arrays, shapes)
-    problems += [
-        f"{key} is {arrays[key].dtype}; weights are floating point"
-        for key in shapes
-        if key in arrays and not jnp.issubdtype(arrays[key].dtype, jnp.floating)
-    ]
-    if problems:
-        raise wrong("array", problems)
-    return unflatten(arrays)
-
-
-def checksums(params: Mapping[str, Any]) -> dict[str, int]:
-    """CRC-32 of every leaf's bytes: Orbax restores a flipped byte without a word."""
-    flat = flatten(params)
-    # Bytes: not every type of JAX has a buffer of its own in Python.
-    return {key: zlib.crc32(np.asarray(leaf).tobytes()) for key, leaf in flat.items()}
-
-
-def describe(config: DGUNetConfig, params: Mapping[str, Any]) -> dict[str, Any]:
-    """What the `model` item of a checkpoint directory holds."""
-    types = {key: str(leaf.dtype) for key, leaf in flatten(params).items()}
-    return {"config": config_to_json(config), "checksums": checksums(params), "types": types}
-
-
-def write_directory(path: Path, config: DGUNetConfig, params: Mapping[str, Any]) -> None:
-    """Write a checkpoint directory, which takes its place only when it is whole.
-
-    Raises:
-      UserError: there is something at its place, or it cannot be written.
-    """
-    import orbax.checkpoint as ocp
-
-    params = jax.tree.map(np.asarray, dict(params))
-    items = ocp.args.Composite(
-        params=ocp.args.StandardSave(params), model=ocp.args.JsonSave(describe(config, params))
-    )
-    # Orbax itself leaves temporary folders behind where it cannot go on.
-    temporary = path.absolute().parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        if path.is_file() or (path.exists() and any(path.iterdir())):
-            raise UserError(f"{path}: exists already; a checkpoint directory must be new")
-        temporary.mkdir(parents=True)
-        # On remote storage Orbax commits it itself.
-        place = as_epath(path) if is_remote(path) else temporary / "new"
-        with (
-            _without_stray_reports(),
-            ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer,
-        ):
-            checkpointer.save(place, items)
-        if not is_remote(path):
-            os.replace(place, path)
-    except UserError:
-        raise
-    except Exception as error:  # Orbax raises errors of many kinds on a full disk
-        raise UserError(f"{path}: cannot be written: {_reason(error)}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def read_directory(path: Path) -> tuple[DGUNetConfig, Params]:
-    """Return configuration and weights of a checkpoint directory, or of the best one of a run.
-
-    Raises:
-      UserError: it is not a checkpoint, cannot be read, is of another version, or is damaged.
-    """
-    import orbax.checkpoint as ocp
-
-    if not (path / "params").is_dir():
-        path = best_of_run(path)
-    check_readable(path)
-    place = path.absolute()
-    try:
-        with (
-            _without_stray_reports(),
-            ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer,
-        ):
-            model: Any = checkpointer.restore(
-                place, ocp.args.Composite(model=ocp.args.JsonRestore())
-            )["model"]
-            config, expected = config_from_json(model["config"]), dict(model["checksums"])
-            stored: Any = ocp.StandardCheckpointHandler().metadata(as_epath(place / "params"))
-            arrays = {
-                name: _Shaped(tuple(leaf.shape), leaf.dtype)
-                for name, leaf in flatten(stored.tree).items()
-            }
-            _params(config, arrays)
-            target = _target(config, dict(model["types"]))
-            params = checkpointer.restore(
-                place, ocp.args.Composite(params=ocp.args.StandardRestore(target))
-            )["params"]
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except Exception as error:  # Orbax raises errors of many kinds
-        raise UserError(f"{path}: {_verdict(error)}") from error
-    if damaged := [key for key, value in checksums(params).items() if value != expected.get(key)]:
-        raise UserError(f"{path}: is damaged; wrong checksums: {listed(damaged, 5)}")
-    return config, params
-
-
-def check_readable(path: Path) -> None:
-    """Raise a UserError unless every file of a checkpoint directory can be read.
-
-    Orbax would tell of that as of damage. Remote ones are not looked at.
-    """
-    if is_remote(path):
-        return
-
-    def refuse(error: OSError) -> NoReturn:
-        raise UserError(f"{error.filename}: cannot be read: {reason(error)}") from error
-
-    for folder, _, names in os.walk(path, onerror=refuse):
-        for name in names:
-            file = Path(folder, name)
-            try:
-                with file.open("rb") as opened:
-                    start = opened.read(len(_LFS_POINTER))
-            except OSError as error:
-                refuse(error)
-            if start == _LFS_POINTER:
-                raise UserError(f"{file}: {_IS_POINTER}")
-
-
-@contextlib.contextmanager
-def _without_stray_reports() -> Iterator[None]:
-    """Keep Orbax from printing what it raises as well.
-
-    Where one array cannot be read, the threads that read the others print that nothing waits for
-    them any more; they may do so until the process ends.
-    """
-    log, hook = logging.getLogger("absl"), sys.unraisablehook
-    disabled = log.disabled
-    log.disabled, sys.unraisablehook = True, without_closed_loops(hook)
-    try:
-        yield
-        sys.unraisablehook = hook
-    finally:
-        log.disabled = disabled
-
-
-def without_closed_loops(hook: Callable[..., object]) -> Callable[..., object]:
-    """Return the hook without what TensorStore's threads report after Orbax has met a damaged file.
-
-    They speak to event loops that Orbax has closed by then; the error itself is reported elsewhere.
-    """
-
-    def report(unraisable: Any) -> None:
-        if "Event loop is closed" not in str(unraisable.exc_value):
-            hook(unraisable)
-
-    return report
-
-
-def is_damage(error: BaseException) -> bool:
-    """Return whether what Orbax raises over a checkpoint says that its bytes are wrong or missing.
-
-    Nothing else is damage: no lack of memory or of a permission, no other version or precision.
-    """
-    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
-        return True
-    if isinstance(error, UnicodeError | json.JSONDecodeError):
-        return True
-    told = str(error).lower()
-    return any(sign in told for sign in _SIGNS_OF_DAMAGE)
-
-
-def _verdict(error: Exception) -> str:
-    if is_damage(error):
-        return f"is damaged: {_reason(error)}"
-    return f"cannot be read as a checkpoint: {_reason(error)}"
-
-
-def _reason(error: Exception) -> str:
-    """Why Orbax could not go on, without all that TensorStore tells of it."""
-    text = reason(error)
-    for code in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EMFILE):
-        if os.strerror(code) in text:
-            return os.strerror(code)
-    return text.split(" [")[0][:200]
-
-
-class _Shaped(NamedTuple):
-    """What is known of an array that is not read yet."""
-
-    shape: tuple[int, ...]
-    dtype: Any
-
-
-def _target(config: DGUNetConfig, types: Mapping[str, str]) -> Params:
-    """Arrays for Orbax to fill, of the types that were saved; it would change them silently."""
-    shapes = shapes_of(config)
-    if unknown := [key for key in shapes if types.get(key) not in _FLOATS]:
-        raise UserError(f"has a wrong type for {unknown[0]}; weights are floating point")
-    return unflatten({key: np.zeros(shape, types[key]) for key, shape in shapes.items()})

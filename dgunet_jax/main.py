@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, changes = parse(sys.argv[1:] if arguments is None else arguments)
     from absl import logging
 
-    from dgunet_jax.checkpoints import without_closed_loops
+    from dgunet_jax.directories import without_closed_loops
     from dgunet_jax.system import hosts
     from dgunet_jax.system.compilation import use_cache
     from dgunet_jax.training.config import read_config

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import dgunet_jax
-from dgunet_jax import UserError, checkpoints
+from dgunet_jax import UserError, checkpoints, directories
+from dgunet_jax.about import About
 from dgunet_jax.convert.pytorch import to_pytorch
 from dgunet_jax.convert.safetensors_file import write_safetensors
 from dgunet_jax.convert.torch_file import write_torch
@@ -46,6 +47,27 @@ def test_a_choice_of_our_own_survives_in_our_formats_and_is_refused_in_the_offic
     with pytest.raises(UserError, match=r"degradation='tied', memory_scales=\(0, 2\)"):
         dgunet_jax.save(tmp_path / "net.pth", model, variables)
     assert not (tmp_path / "net.pth").exists()
+
+
+ABOUT = About("denoising", "gaussian(0..55) | round", "BSDS500", 128, 4000, {"σ 25": (20.5, 31.0)})
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net"])
+def test_what_a_network_was_trained_for_is_kept(tmp_path, name):
+    dgunet_jax.save(tmp_path / name, *network(), ABOUT)
+    assert checkpoints.read(tmp_path / name).about == ABOUT
+    dgunet_jax.save(tmp_path / "without.safetensors", *network())
+    assert checkpoints.read(tmp_path / "without.safetensors").about == About()
+
+
+@pytest.mark.parametrize("told", ["[1]", "nonsense", '{"scores": {"a": 1}}', '{"patch": "wide"}'])
+def test_a_damaged_description_is_told(tmp_path, told):
+    path = tmp_path / "net.safetensors"
+    model, variables = network()
+    metadata = {"config": config_to_json(model.config), "about": told}
+    write_safetensors(path, flatten(variables["params"]), metadata)
+    with pytest.raises(UserError, match="what it says of its training cannot be read"):
+        checkpoints.read(path)
 
 
 def test_shared_middle_stages_can_be_iterated_more_often(tmp_path):
@@ -349,7 +371,7 @@ def test_a_path_that_cannot_be_looked_at_is_one_line(tmp_path):
     ],
 )
 def test_damage_is_said_of_bytes_alone(told, damage):
-    assert checkpoints.is_damage(told) == damage
+    assert directories.is_damage(told) == damage
 
 
 def test_a_directory_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dgunet_jax import checkpoints
+from dgunet_jax.about import About
 from dgunet_jax.data.pipeline import batch_names
 from dgunet_jax.system import hosts, provenance, runs, terminal
 from dgunet_jax.system.errors import UserError
@@ -115,7 +116,9 @@ class _Run:
         say("compiling …")
         self._state = prepared.first_state()
         settings = _settings(config, sum(map(len, prepared.sources)))
-        self._saved = stack.enter_context(RunCheckpoints(workdir, config.model, settings))
+        self._saved = stack.enter_context(
+            RunCheckpoints(workdir, config.model, settings, _about(config))
+        )
         if (restored := self._saved.restore_newest(self._state)) is not None:
             self._state = restored
             say(f"going on from step {int(restored.step)}")
@@ -250,7 +253,12 @@ class _Run:
             return []
         model, weights = self._prepared.model, hosts.local(self._state.weights)
         final = self._workdir / "model.safetensors"
-        checkpoints.save(final, model, {"params": jax.tree.map(np.asarray, weights)})
+        about = dataclasses.replace(_about(self._config), steps=self._step)
+        if self._scores is not None:
+            found = {"": self._scores, **self._scores.sources}
+            scores = {f"held out {n}".strip(): (s.noisy, s.restored) for n, s in found.items()}
+            about = dataclasses.replace(about, scores=scores)
+        checkpoints.save(final, model, {"params": jax.tree.map(np.asarray, weights)}, about)
         held_out = self._prepared.held_out
         return [final, *validation.show(model, weights, held_out, self._workdir, _SHOWN)]
 
@@ -300,6 +308,20 @@ def _settings(config: TrainConfig, pictures: int) -> dict[str, Any]:
         for source in settings["data.sources"]
     ]
     return settings | {"training pictures": pictures}
+
+
+def _about(config: TrainConfig) -> About:
+    """Return what checkpoints of a run say of it."""
+    each = [data for _, data in config.data.each]
+
+    def of_all(values: Iterable[str]) -> str:
+        return ", ".join(dict.fromkeys(values))
+
+    return About(
+        degradation=of_all(data.degradation or "pairs" for data in each),
+        data=of_all(data.train.rstrip("/").rpartition("/")[2] for data in each),
+        patch=config.data.patch,
+    )
 
 
 def _held_out(scores: validation.Scores) -> dict[str, float]:

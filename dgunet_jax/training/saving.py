@@ -15,7 +15,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from dgunet_jax import checkpoints
+from dgunet_jax import directories
+from dgunet_jax.about import About
 from dgunet_jax.data.config import DataConfig
 from dgunet_jax.models.config import DGUNetConfig, config_from_json
 from dgunet_jax.system import hosts, runs, terminal
@@ -49,13 +50,20 @@ class RunCheckpoints:
       workdir: the run's.
       config: the network.
       settings: what the run must agree in with the one that wrote the checkpoints, as JSON values.
+      about: what checkpoints say of the training, beside their step.
 
     Raises:
       UserError: the folder cannot be read or written.
     """
 
-    def __init__(self, workdir: Path, config: DGUNetConfig, settings: Mapping[str, Any]):
-        self._config, self._settings = config, dict(settings)
+    def __init__(
+        self,
+        workdir: Path,
+        config: DGUNetConfig,
+        settings: Mapping[str, Any],
+        about: About | None = None,
+    ):
+        self._config, self._settings, self._about = config, dict(settings), about or About()
         self._folder = (workdir / runs.RUN_FOLDER).absolute()
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
@@ -85,7 +93,8 @@ class RunCheckpoints:
         state = _copy(state)
         training = _training(state)
         self._check_room(state)
-        model = checkpoints.describe(self._config, state.weights)
+        about = dataclasses.replace(self._about, steps=step)
+        model = directories.describe(self._config, state.weights, about)
         model["training"] = {"checksums": _checksums(training), "settings": self._settings}
         score = psnr if psnr is not None and math.isfinite(psnr) else _WORST
         try:
@@ -237,7 +246,7 @@ class RunCheckpoints:
         except Exception as error:
             raise _problem(path, error) from error
         weights, training = items["params"], items["training"]
-        if (checkpoints.checksums(weights), _checksums(training)) != expected:
+        if (directories.checksums(weights), _checksums(training)) != expected:
             raise _Damaged("wrong checksums")
         return dataclasses.replace(
             state,
@@ -307,12 +316,12 @@ def _problem(path: Path, error: Exception) -> Exception:
     if isinstance(error, UserError):
         return error
     try:
-        checkpoints.check_readable(path)
+        directories.check_readable(path)
     except UserError as unreadable:
         return unreadable
     errors = list(_causes(error))
     missing = [item for item in _ITEMS if not (path / item).is_dir()]
-    if missing or any(map(checkpoints.is_damage, errors)):
+    if missing or any(map(directories.is_damage, errors)):
         return _Damaged(f"no {missing[0]}" if missing else one_line(errors[-1])[:200])
     return UserError(f"{path}: cannot be read: {reason(error)[:300]}")
 
@@ -342,7 +351,7 @@ def _training(state: TrainState) -> dict[str, Any]:
 
 def _checksums(tree: Any) -> dict[str, int]:
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return checkpoints.checksums({jax.tree_util.keystr(path): leaf for path, leaf in flat})
+    return directories.checksums({jax.tree_util.keystr(path): leaf for path, leaf in flat})
 
 
 def _score(metrics: Any) -> float:

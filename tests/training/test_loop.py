@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import dgunet_jax
-from dgunet_jax import UserError
+from dgunet_jax import UserError, checkpoints
 from dgunet_jax.system.files import locked
 from dgunet_jax.training import loop
 from dgunet_jax.training.guard import DeadRun
@@ -48,6 +48,10 @@ def test_a_run_leaves_a_model_and_pictures_of_it(finished):
     for name in ("comparison.png", "stages.png"):
         with Image.open(workdir / name) as written:
             assert np.asarray(written.convert("L")).std() > 10
+    about = checkpoints.read(workdir / "model.safetensors").about
+    assert (about.patch, about.steps, about.degradation) == (16, 6, "gaussian(25)")
+    assert about.scores["held out"] == pytest.approx((ended.scores.noisy, ended.scores.restored))
+    assert dataclasses.replace(about, scores={}) == checkpoints.read(workdir).about
     run_directory, variables = dgunet_jax.load(workdir)
     assert run_directory.config.num_stages == 3
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
