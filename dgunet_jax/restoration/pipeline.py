@@ -13,6 +13,7 @@ from typing import Any, TypeVar, overload
 
 import jax
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from dgunet_jax.images import (
@@ -92,14 +93,17 @@ def sort_out(found: Sequence[Found]) -> tuple[list[Input], list[str], list[str]]
     return good, failures, others
 
 
-def restore_files(restorer: Restorer, jobs: Sequence[Job], remark: str | None = None) -> Outcome:
+def restore_files(
+    restorer: Restorer, jobs: Sequence[Job], remark: str | None = None, strength: float = 1.0
+) -> Outcome:
     """Restores every picture and writes it; what fails is told, and the rest is done.
 
     A model of one channel gets the luma, and grey pictures are written.
 
     Each file appears under its name only when it is complete. Grey pictures go through a colour
     model as three equal channels and come back as their mean; depth, alpha channel, colour profile
-    and EXIF data are kept. A `remark` on how the pictures were made goes into the files.
+    and EXIF data are kept. A `remark` on how the pictures were made goes into the files. Written is
+    input + `strength` · (restored − input).
     """
     channels, number = restorer.planner.config.channels, restorer.planner.config.num_stages
     stages = any(job.stages is not None for job in jobs)
@@ -117,9 +121,12 @@ def restore_files(restorer: Restorer, jobs: Sequence[Job], remark: str | None = 
         picture = dataclasses.replace(picture, remark=remark)
         return picture.colours()[..., :channels], picture
 
+    def write_job(result: tuple[Job, tuple[Picture, NDArray[np.float32]] | UserError]) -> None:
+        _write(result, strength)
+
     with Progress(len(order), sum(pixels(job.size) for job in order)) as progress:
         results = (
-            ahead(_write, restored(restorer, schedule, turn, read_job, stages, progress.say))
+            ahead(write_job, restored(restorer, schedule, turn, read_job, stages, progress.say))
             for turn in turns(restorer, schedule, order)
         )
         for (job, _), failure in chain.from_iterable(results):
@@ -244,13 +251,18 @@ def _read(job: Job) -> Picture:
     return picture
 
 
-def _write(result: tuple[Job, tuple[Picture, NDArray[np.float32]] | UserError]) -> None:
+def _write(
+    result: tuple[Job, tuple[Picture, NDArray[np.float32]] | UserError], strength: float
+) -> None:
     """Write what is asked for of what `restored` yields; raise the UserError, if it is one."""
     job, found = result
     if isinstance(found, UserError):
         raise found
     picture, estimates = found
     estimates = np.broadcast_to(estimates, (*estimates.shape[:3], 3))
+    if strength != 1:
+        given = picture.colours()
+        estimates = given + np.float32(strength) * (estimates - given)
     try:
         if job.compared is not None:
             write(job.compared, _strip(picture, estimates[-1:]))
@@ -274,7 +286,7 @@ def _strip(picture: Picture, estimates: Iterable[NDArray[np.float32]]) -> Pictur
     return dataclasses.replace(picture, pixels=strip, alpha=None, exif=None, xmp=None)
 
 
-Image = NDArray[Any] | jax.Array
+Image = NDArray[Any] | jax.Array | PIL.Image.Image
 Restored = NDArray[np.float32]
 
 
@@ -291,16 +303,19 @@ def restore(
 def restore(model, variables, images):
     """Restores an image, a picture file, a list of them or a folder, with few compilations.
 
-    Tiles, several devices, the self-ensemble and many calls with the same weights: see `Restorer`.
-    Files of every kind into files: the command `dgunet restore`.
+    Tiles, several devices, the self-ensemble, many calls with the same weights and values as the
+    network gives them: see `Restorer`. Files of every kind into files: the command
+    `dgunet restore`.
 
     Args:
-      images: an array (H, W, C), floating point, values in [0, 1]; the path of a picture, read as
-        RGB; a list of arrays and such paths; or a folder: the pictures in it and in its folders.
+      images: an array (H, W, C), or (H, W) if it is grey, floating point with values in [0, 1], or
+        of 8 or 16 unsigned bits; an image of Pillow; the path of a picture, read as RGB; a list of
+        these; or a folder: the pictures in it and in its folders.
 
     Returns:
-      For an array or a picture (H, W, C), float32, not clamped. For a list a list of them. For a
-      folder a dict from the paths of its pictures, in the order of their names.
+      For one image (H, W, C), float32, clipped to [0, 1]; (H, W) of an array of that shape and of a
+      grey image of Pillow, the mean of the channels. For a list a list of them. For a folder a dict
+      from the paths of its pictures, in the order of their names.
 
     Raises:
       UserError: an array of another shape or dtype, with values that are not finite or cannot be
@@ -309,7 +324,7 @@ def restore(model, variables, images):
     """
     restorer = Restorer(model, variables)
     if isinstance(images, list | tuple):
-        return _restore_all(restorer, [_pixels(image) for image in images])
+        return _restore_all(restorer, images)
     if isinstance(images, str | os.PathLike) and as_path(images).is_dir():
         found, failures = find([images], output=None)
         pictures, unreadable, _ = sort_out(found)
@@ -319,16 +334,39 @@ def restore(model, variables, images):
         for each, why in restorer.schedule(p.size for p in pictures).arrange(pictures)[1]:
             raise UserError(f"{each.path}: {why}")
         paths = [each.path for each in pictures]
-        restored = _restore_all(restorer, [_pixels(path) for path in paths])
-        return dict(zip(paths, restored, strict=True))
-    return restorer(_pixels(images))
+        return dict(zip(paths, _restore_all(restorer, paths), strict=True))
+    return _restore_all(restorer, [images])[0]
 
 
-def _pixels(image: Any) -> NDArray[np.floating]:
-    return read(image).colours() if isinstance(image, str | os.PathLike) else np.asarray(image)
+def _pixels(image: Any) -> NDArray[Any]:
+    """Return an image as an array, (H, W) or (H, W, C), floating point unless it is refused."""
+    if isinstance(image, str | os.PathLike):
+        return read(image).colours()
+    if isinstance(image, PIL.Image.Image):
+        is_grey = image.mode in ("1", "L") or image.mode.startswith("I;16")
+        image = image.convert("L") if image.mode == "1" else image
+        image = image if is_grey else image.convert("RGB")
+    array = np.asarray(image)
+    if array.dtype in (np.uint8, np.uint16):
+        return array / np.float32(np.iinfo(array.dtype).max)
+    return array
 
 
-def _restore_all(restorer: Restorer, images: list[NDArray[np.floating]]) -> list[Restored]:
+def _restore_all(restorer: Restorer, images: Sequence[Any]) -> list[NDArray[np.float32]]:
+    arrays, channels = [_pixels(image) for image in images], restorer.planner.config.channels
+    flat = [array.ndim == 2 for array in arrays]
+    arrays = [
+        np.repeat(array[..., None], channels, axis=2) if is_flat else array
+        for array, is_flat in zip(arrays, flat, strict=True)
+    ]
+    restored = [image.clip(0, 1) for image in _in_few_shapes(restorer, arrays)]
+    return [
+        image.mean(axis=2) if is_flat else image
+        for image, is_flat in zip(restored, flat, strict=True)
+    ]
+
+
+def _in_few_shapes(restorer: Restorer, images: list[NDArray[np.floating]]) -> list[Restored]:
     for image in images:
         restorer.check(image)
         restorer.warn_of_range(image)

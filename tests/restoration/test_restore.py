@@ -29,7 +29,7 @@ def restore(net):
 
 @pytest.fixture(scope="module")
 def expected(net):
-    return Alone(*net)(CAT.astype(np.float32) / 255)[-1]
+    return Alone(*net)(CAT.astype(np.float32) / 255)[-1].clip(0, 1)
 
 
 @pytest.fixture(autouse=True)
@@ -43,10 +43,24 @@ def folder(tmp_path, monkeypatch):
 
 def test_an_array_and_a_picture(restore, expected):
     image = CAT.astype(np.float32) / 255
-    for given in (image, "photos/cat.png", Path("photos/cat.png")):
+    deep = CAT.astype(np.uint16) * 257
+    pillow = Image.fromarray(CAT)
+    alike = [CAT, deep, pillow, pillow.convert("RGBA")]
+    for given in (image, "photos/cat.png", Path("photos/cat.png"), *alike):
         restored = restore(given)
         assert isinstance(restored, np.ndarray)
         np.testing.assert_allclose(restored, expected, rtol=0, atol=2e-6)
+
+
+def test_a_grey_image_comes_back_as_one(restore):
+    grey = Image.fromarray(CAT).convert("L")
+    values = np.asarray(grey) / np.float32(255)
+    colours = restore(np.repeat(values[..., None], 3, 2)).mean(axis=2)
+    for given in (values, np.asarray(grey), grey):
+        restored = restore(given)
+        assert restored.shape == (24, 32)
+        np.testing.assert_allclose(restored, colours, rtol=0, atol=2e-6)
+    assert 0 <= restored.min() < restored.max() <= 1
 
 
 def test_a_list_shares_compiled_shapes(restore, expected):
