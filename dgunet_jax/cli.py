@@ -13,7 +13,7 @@ from dgunet_jax.options import (
     Parser,
     add_analysis,
     add_evaluation,
-    add_operator,
+    add_installed,
     add_pairs,
     add_preparing,
     add_reading,
@@ -93,6 +93,14 @@ def parser() -> argparse.ArgumentParser:
     add_reading(info)
     info.set_defaults(run=_info)
 
+    models = commands.add_parser(
+        "models",
+        help="list the networks that come with the package",
+        description="Lists the networks that come with the package: what they restore, what they"
+        " were trained on, and how well they do. PSNR in dB of the inputs and of what is restored.",
+    )
+    models.set_defaults(run=_models)
+
     pack = commands.add_parser(
         "pack",
         help="write a training set into a few large files",
@@ -135,7 +143,7 @@ def _add_restore(commands: Any) -> None:
     )
     restore.set_defaults(run=_restore, sense=False)
     add_restoring(restore)
-    add_operator(restore)
+    add_installed(restore)
     sense = commands.add_parser(
         "sense",
         help="sample pictures and reconstruct them (compressive sensing)",
@@ -143,7 +151,8 @@ def _add_restore(commands: Any) -> None:
         " matrix, and writes what the network reconstructs from the measurements, in grey. Of a"
         " .npy, .npz or .mat file, (H/32, W/32, M), the measurements are taken as they are.",
     )
-    sense.set_defaults(run=_restore, sense=True, operator=None, sigma=None)
+    alone = {"model": None, "operator": None, "sigma": None, "strength": 1.0}
+    sense.set_defaults(run=_restore, sense=True, **alone)
     add_restoring(sense)
 
 
@@ -177,7 +186,7 @@ def _convert(options: argparse.Namespace) -> int:
             raise UserError(f"{options.target}: is the input; choose another output")
     checkpoint = read_aloud(options.source, options.num_stages, options.weights)
     terminal.show(_describe(options.source, checkpoint))
-    save(options.target, checkpoint.model, checkpoint.variables)
+    save(options.target, checkpoint.model, checkpoint.variables, checkpoint.about)
     terminal.show(f"wrote {printable(options.target)}")
     return 0
 
@@ -194,10 +203,19 @@ def _info(options: argparse.Namespace) -> int:
     return 0
 
 
+def _models(options: argparse.Namespace) -> int:
+    from dgunet_jax.checkpoints import installed, installed_file, read
+
+    for name in installed():
+        terminal.show("\n  ".join([name, *read(installed_file(name)).about.lines()]))
+    return 0
+
+
 def _describe(path: Path, checkpoint: "Checkpoint") -> str:
     from dgunet_jax.convert.pytorch import describe
 
-    return describe(path, checkpoint.model.config, assumed=checkpoint.stages_assumed)
+    network = describe(path, checkpoint.model.config, assumed=checkpoint.stages_assumed)
+    return "\n".join([network, *checkpoint.about.lines()])
 
 
 def _pack(options: argparse.Namespace) -> int:

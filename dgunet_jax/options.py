@@ -85,6 +85,15 @@ def add_computation(arguments: Arguments, *, mesh_default: str) -> None:
         " statistics, attention, subspace projection), so tiles are an approximation",
     )
     arguments.add_argument(
+        "--window",
+        metavar="PIXELS",
+        type=int,
+        default=0,
+        help="take the statistics of instance normalisation and channel attention over a square of"
+        " this side around each pixel, a multiple of 8; of a network trained on small patches about"
+        " twice their side (default: of the whole picture, as the published numbers are made)",
+    )
+    arguments.add_argument(
         "--memory",
         metavar="SIZE",
         help="use no more on each device, as 6G or 500M; on a CPU, for pictures too (default: all)",
@@ -120,12 +129,26 @@ def add_no_cache(arguments: Arguments) -> None:
 
 
 BESIDE = "_restored"  # goes behind the names of results that lie beside their inputs
-ANY_OPERATOR = "any_operator"  # the installed network that `--operator` takes by itself
+DENOISER = "denoise"  # the installed network that restores pictures by itself
+ANY_OPERATOR = "any_operator"  # and the one that `--operator` takes
 DEFAULT_SIGMA = 2.0  # of photographs; on the [0, 255] scale
 
 
-def add_operator(restore: argparse.ArgumentParser) -> None:
-    """What has measured the pictures: --operator and --sigma."""
+def add_installed(restore: argparse.ArgumentParser) -> None:
+    """What of the package restores: --model, --strength, --operator and --sigma."""
+    restore.add_argument(
+        "--model",
+        metavar="NAME",
+        help="a network that comes with the package, in place of --checkpoint (default: auto,"
+        f" {DENOISER}, or {ANY_OPERATOR} with --operator); dgunet models lists them",
+    )
+    restore.add_argument(
+        "--strength",
+        metavar="S",
+        type=float,
+        default=1.0,
+        help="how much of what is restored takes the place of the input, 0 to 1 (default: 1)",
+    )
     restore.add_argument(
         "--operator",
         metavar="KIND:VALUE",
@@ -143,7 +166,7 @@ def add_operator(restore: argparse.ArgumentParser) -> None:
 
 
 def add_restoring(restore: argparse.ArgumentParser) -> None:
-    add_checkpoint(restore, help=f"{CHECKPOINTS} (default, with --operator alone: {ANY_OPERATOR})")
+    add_checkpoint(restore)
     restore.add_argument(
         "inputs",
         metavar="INPUT",

@@ -11,9 +11,9 @@ import jax
 import PIL.Image
 from jax.sharding import AxisType, Mesh
 
-from dgunet_jax.checkpoints import read_aloud
+from dgunet_jax.checkpoints import installed, installed_file, read_aloud
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.options import ANY_OPERATOR, BESIDE, DEFAULT_SIGMA
+from dgunet_jax.options import ANY_OPERATOR, BESIDE, DEFAULT_SIGMA, DENOISER
 from dgunet_jax.restoration.inputs import Input, find, place
 from dgunet_jax.restoration.known import Named
 from dgunet_jax.restoration.measured import restore_measured
@@ -21,7 +21,7 @@ from dgunet_jax.restoration.pipeline import restore_files, sort_out
 from dgunet_jax.restoration.restorer import Restorer
 from dgunet_jax.system.arrays import is_array_file
 from dgunet_jax.system.compilation import use_cache
-from dgunet_jax.system.errors import UserError
+from dgunet_jax.system.errors import UserError, listed
 from dgunet_jax.system.files import check_folder
 from dgunet_jax.system.hosts import Share
 from dgunet_jax.system.terminal import say
@@ -62,7 +62,7 @@ def _restore(options: argparse.Namespace) -> int:
     suffix = options.suffix or (BESIDE if options.output is None else "")
     named = None if options.operator is None else Named.parse(options.operator)
     _check_options(options)
-    checkpoint = options.checkpoint or Path(ANY_OPERATOR)
+    checkpoint = options.checkpoint or _installed(options)
     found, failures = find(options.inputs, options.output)
     arrays = [Input(f.path, f.place, (0, 0)) for f in found if f.meant and is_array_file(f.path)]
     if arrays and not (named or options.sense):
@@ -103,6 +103,7 @@ def _restore(options: argparse.Namespace) -> int:
             self_ensemble=options.self_ensemble,
             tile=parse_tile(options.tile),
             mesh=mesh,
+            window=options.window,
             dtype=options.dtype,
             precision=options.precision,
             memory=memory,
@@ -115,7 +116,8 @@ def _restore(options: argparse.Namespace) -> int:
         if alone:
             failures += restore_measured(restorer, alone, named, remark)
         if len(alone) < len(jobs):
-            outcome = restore_files(restorer, [job for job in jobs if job not in alone], remark)
+            rest = [job for job in jobs if job not in alone]
+            outcome = restore_files(restorer, rest, remark, options.strength)
             failures += outcome.failures
             say(outcome.summary())
     for failure in failures:
@@ -129,12 +131,28 @@ def _check_options(options: argparse.Namespace) -> None:
         raise UserError(
             "--processes: needs --output; one process would take another's results for inputs"
         )
-    if options.checkpoint is None and options.operator is None:
-        raise UserError(f"--checkpoint: is missing; only with --operator is it {ANY_OPERATOR}")
+    if options.checkpoint is None and options.sense:
+        raise UserError("--checkpoint: is missing")
+    if options.checkpoint is not None and options.model is not None:
+        raise UserError("--model: is in place of --checkpoint; give one of them")
+    if not 0 <= options.strength <= 1:
+        raise UserError(f"--strength {options.strength:g}: must be from 0 to 1")
+    if options.strength != 1 and options.operator is not None:
+        raise UserError("--strength: is not for --operator; what is measured is another picture")
     if options.operator is not None and options.compare:
         raise UserError("--compare: is not for --operator; what is measured is another picture")
     if options.sigma is not None and not (options.operator and 0 <= options.sigma <= 255):
         raise UserError(f"--sigma {options.sigma:g}: must be from 0 to 255, and go with --operator")
+
+
+def _installed(options: argparse.Namespace) -> Path:
+    """Return the file of the network of the package that a command line means."""
+    name = options.model or "auto"
+    if name == "auto":
+        name = DENOISER if options.operator is None else ANY_OPERATOR
+    if name not in (names := installed()):
+        raise UserError(f"--model {name}: there is none; the models are {listed(names)}")
+    return installed_file(name)
 
 
 def _noise(options: argparse.Namespace, config: DGUNetConfig) -> float | None:
