@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dgunet_jax import __version__
+from dgunet_jax.checkpoints import located
 from dgunet_jax.data.degradations import Degradation
 from dgunet_jax.data.folders import lies_in, visible
 from dgunet_jax.data.pairs import Pattern
@@ -27,6 +28,7 @@ from dgunet_jax.system.terminal import say, show
 # Options that only a checkpoint reads, and those that only scoring does, as they are by default.
 _COMPUTING: Mapping[str, object] = {
     **dict.fromkeys(("self_ensemble", "num_stages", "weights", "mesh", "tile", "memory", "dtype")),
+    "window": 0,
     "precision": "highest",
     "no_cache": False,
 }
@@ -89,13 +91,14 @@ def run(options: argparse.Namespace) -> int:
         return _check(members, options.data, pattern)
     _check_options(options)
     method = Method(
-        path=options.checkpoint or options.restored,
+        path=located(options.checkpoint) if options.checkpoint else options.restored,
         is_checkpoint=options.checkpoint is not None,
         num_stages=options.num_stages,
         weights=options.weights,
         self_ensemble=options.self_ensemble,
         tile=parse_tile(options.tile),
         mesh=parse_mesh(options.mesh),
+        window=options.window,
         dtype=options.dtype,
         precision=options.precision,
         memory=parse_bytes(options.memory),

@@ -33,12 +33,16 @@ class Row(NamedTuple):
     psnr: str
     ssim: str
     source: str
+    gain: str = ""
 
 
 def rows(evaluation: Evaluation) -> list[Row]:
-    """Return our means, then the published ones."""
-    ours = _row(evaluation.label, evaluation.mean, evaluation.scope())
-    return [ours, *map(_published, evaluation.protocol.published)]
+    """Return our means, those of the inputs, then the published ones."""
+    ours, found = _row(evaluation.label, evaluation.mean, evaluation.scope()), evaluation.mean
+    given = []
+    if found is not None and found.input is not None:
+        given = [Row("input", f"{found.input:.3f}", "", "")]
+    return [ours, *given, *map(_published, evaluation.protocol.published)]
 
 
 def suite_rows(
@@ -65,9 +69,12 @@ def data_set_table(evaluation: Evaluation) -> str:
 def table(title: str, lines: Sequence[Row]) -> str:
     """Return a table for a terminal."""
     width = max(len(line.label) for line in lines)
-    body = [f"{'':{width}}  PSNR dB    SSIM"]
+    gains = any(line.gain for line in lines)
+    body = [f"{'':{width}}  PSNR dB    SSIM{'    gain' if gains else ''}"]
     for line in lines:
-        body.append(f"{line.label:{width}}  {line.psnr:>7}  {line.ssim:>6}  {line.source}".rstrip())
+        gain = f"  {line.gain:>6}" if gains else ""
+        numbers = f"{line.psnr:>7}  {line.ssim:>6}{gain}"
+        body.append(f"{line.label:{width}}  {numbers}  {line.source}".rstrip())
     return "\n".join([title, *body])
 
 
@@ -85,7 +92,8 @@ def _as_stated(value: float, digits: int) -> str:
 def _row(label: str, scores: Scores | None, source: str) -> Row:
     if scores is None:
         return Row(label, "–", "–", source)
-    return Row(label, f"{scores.psnr:.3f}", f"{scores.ssim:.4f}", source)
+    gain = "" if scores.gain is None else f"{scores.gain:+.3f}"
+    return Row(label, f"{scores.psnr:.3f}", f"{scores.ssim:.4f}", source, gain)
 
 
 def figures(restored: RestoredSample, sampled: bool = False) -> list[tuple[str, str]]:

@@ -224,7 +224,7 @@ class Method:
     Attributes:
       path: the checkpoint, or the folder.
       is_checkpoint: which of the two; the rest is for checkpoints.
-      num_stages, weights, tile, mesh, dtype, precision, memory: as `checkpoints.load` and
+      num_stages, weights, tile, mesh, window, dtype, precision, memory: as `checkpoints.load` and
         `Restorer` take them; without a mesh, all devices take different images.
       self_ensemble: None: as the protocol has it.
       cache: whether compiled programs are kept for the next start.
@@ -237,6 +237,7 @@ class Method:
     self_ensemble: bool | None = None
     tile: int | Literal["auto"] | None = None
     mesh: Mesh | None = None
+    window: int = 0
     dtype: str | None = None
     precision: Precision = "highest"
     memory: int | None = None
@@ -292,6 +293,7 @@ class Method:
             self_ensemble=self._ensemble(protocol),
             tile=self.tile,
             mesh=self.mesh if protocol.is_known else self._mesh,
+            window=self.window,
             dtype=self.dtype,
             precision=self.precision,
             memory=self.memory,
@@ -314,6 +316,7 @@ class Method:
             **({"stages_assumed": True} if read.stages_assumed else {}),
             "self_ensemble": self.self_ensemble if protocol is None else self._ensemble(protocol),
             "tile": self.tile,
+            **({"window": self.window} if self.window else {}),
             "dtype": self.dtype,
             **({} if self.precision == "highest" else {"precision": self.precision}),
         }

@@ -5,7 +5,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,17 +29,34 @@ RESULTS = "results.json"
 
 
 class Scores(NamedTuple):
-    """PSNR in dB and SSIM; infinite and 1 for equal images, if they are rounded to 8 bits."""
+    """PSNR in dB and SSIM; infinite and 1 for equal images, if they are rounded to 8 bits.
+
+    Attributes:
+      psnr, ssim: of what is restored.
+      input: PSNR of the input; None where it is no image of the target's size.
+    """
 
     psnr: float
     ssim: float
+    input: float | None = None
+
+    @property
+    def gain(self) -> float | None:
+        """PSNR of what is restored less that of the input, in dB; None if either is infinite."""
+        if self.input is None or math.inf in (self.psnr, self.input):
+            return None
+        return self.psnr - self.input
 
     def __str__(self) -> str:
-        return f"{self.psnr:.3f} dB, SSIM {self.ssim:.4f}"
+        gain = "" if self.gain is None else f", gain {self.gain:+.3f} dB"
+        return f"{self.psnr:.3f} dB, SSIM {self.ssim:.4f}{gain}"
 
 
 def compare(
-    protocol: Protocol, restored: NDArray[np.floating], target: NDArray[np.uint8]
+    protocol: Protocol,
+    restored: NDArray[np.floating],
+    target: NDArray[np.uint8],
+    given: NDArray[np.floating] | None = None,
 ) -> Scores:
     """Score an image as `measure` and `rounded` of a protocol say.
 
@@ -47,29 +64,50 @@ def compare(
       protocol: one that has targets.
       restored: (H, W, C), floating point, nominally in [0, 1]; it is clamped to that.
       target: the same shape, all values of 8 bits.
+      given: the input, like `restored`; None, or of another shape, where it is no such image.
 
     Raises:
       UserError: a value is not finite, or the images cannot be aligned.
     """
-    rounded = to_uint8(restored)
+    input_psnr = None
+    if given is not None and given.shape == target.shape and np.isrealobj(given):
+        input_psnr = _measured(protocol, given, target, only_psnr=True)[0]
+    return Scores(*_measured(protocol, restored, target), input_psnr)
+
+
+def _measured(
+    protocol: Protocol,
+    image: NDArray[np.floating],
+    target: NDArray[np.uint8],
+    *,
+    only_psnr: bool = False,
+) -> tuple[float, float]:
+    """Return PSNR and SSIM; with `only_psnr` SSIM may be NaN, which takes less time."""
+    rounded = to_uint8(image)
     if protocol.measure == "aligned":
-        return Scores(*aligned_scores(rounded, target))
+        return aligned_scores(rounded, target)
     if protocol.measure == "luma":
-        lumas = studio_luma(rounded), studio_luma(target)
-        return Scores(psnr(*lumas, peak=255), ssim_wang(*lumas))
+        pair, ssim = (studio_luma(rounded), studio_luma(target)), ssim_wang
+        return psnr(*pair, peak=255), math.nan if only_psnr else ssim(*pair)
     pair = rounded, target
     if not protocol.rounded:
-        clamped = 255 * restored.astype(np.float64).clip(0, 1)
+        clamped = 255 * image.astype(np.float64).clip(0, 1)
         pair = clamped, target.astype(np.float64)
     ssim = ssim_volume if protocol.measure == "rgb_volume" else ssim_uniform
-    return Scores(psnr(*pair, peak=255), ssim(*pair, peak=255))
+    return psnr(*pair, peak=255), math.nan if only_psnr else ssim(*pair, peak=255)
 
 
 def mean(scores: Sequence[Scores]) -> Scores | None:
-    """Return the means of PSNR and SSIM, the same in any order; None of nothing."""
+    """Return the means, the same in any order; None of nothing, and of inputs if one has none."""
     if not scores:
         return None
-    return Scores(*(math.fsum(column) / len(scores) for column in zip(*scores, strict=True)))
+    inputs = [each.input for each in scores if each.input is not None]
+
+    def of(values: Iterable[float]) -> float:
+        return math.fsum(values) / len(scores)
+
+    given = of(inputs) if len(inputs) == len(scores) else None
+    return Scores(of(each.psnr for each in scores), of(each.ssim for each in scores), given)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +184,12 @@ class Evaluation:
         write_json(folder / RESULTS, content)
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(("name", *Scores._fields))
-        table.writerows((csv_cell(name), *(scores or (None, None))) for name, scores in self.images)
+        table.writerow(("name", *Scores._fields, "gain"))
+        nothing = [None] * (len(Scores._fields) + 1)
+        table.writerows(
+            (csv_cell(name), *((*scores, scores.gain) if scores else nothing))
+            for name, scores in self.images
+        )
         with replacing(folder / "images.csv") as file:
             file.write(text.getvalue().encode())
 
@@ -158,9 +200,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def as_json(scores: Scores | None) -> dict[str, Any]:
-    """Return PSNR and SSIM; JSON has no infinity, so that is the string "Infinity"."""
-    values = scores or (None, None)
-    return {
-        key: "Infinity" if value == math.inf else value
-        for key, value in zip(Scores._fields, values, strict=True)
-    }
+    """Return the scores and the gain; JSON has no infinity, so that is the string "Infinity"."""
+    values = dict.fromkeys(Scores._fields) if scores is None else scores._asdict()
+    values |= {"gain": scores and scores.gain}
+    return {key: "Infinity" if value == math.inf else value for key, value in values.items()}

@@ -79,7 +79,8 @@ class Journal:
                     self._failures[line["name"]] = str(line["failure"])
                     continue
                 scored = "psnr" in line
-                scores = Scores(float(line["psnr"]), float(line["ssim"])) if scored else None
+                given = float(line["input"]) if "input" in line else None
+                scores = Scores(float(line["psnr"]), float(line["ssim"]), given) if scored else None
                 self._scores[line["name"]] = line["files"], scores
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path}: is damaged; choose another --output") from error
@@ -103,7 +104,8 @@ class Journal:
         stamp = _stamp(files)
         self._scores[name] = stamp, scores
         # JSON has no infinity: it is a string here, which float() reads.
-        values = {key: str(value) for key, value in (scores._asdict() if scores else {}).items()}
+        known = scores._asdict() if scores else {}
+        values = {key: str(value) for key, value in known.items() if value is not None}
         self._append({"name": name, **values, "files": stamp})
 
     def fail(self, name: str, failure: str) -> None:
@@ -281,4 +283,5 @@ def _judge(
     if submission is not None:
         return submission.add(restored)
     assert restored.target is not None  # only what goes to a server has none
-    return compare(protocol, restored.image, restored.target)
+    given = None if protocol.ratio is not None else restored.degraded
+    return compare(protocol, restored.image, restored.target, given)

@@ -34,14 +34,18 @@ def test_checkpoint_gets_the_scores_of_its_images(evaluate, checkpoint, model):
     assert status == 0
     restorer = Restorer(*model)
     expected = [
-        compare(PROTOCOLS["rgb"], restorer(unit_range(degraded(i))), clean(i)) for i in range(3)
+        compare(PROTOCOLS["rgb"], restorer(unit_range(degraded(i))), clean(i))[:2] for i in range(3)
     ]
     found = results()
     assert found["protocol"] == "rgb"
     assert [each["name"] for each in found["images"]] == ["0", "1", "2"]
     values = [(each["psnr"], each["ssim"]) for each in found["images"]]
     np.testing.assert_allclose(values, expected, atol=1e-3)
-    assert list(found["mean"].values()) == pytest.approx(np.mean(values, axis=0).tolist())
+    means = found["mean"]
+    assert [means["psnr"], means["ssim"]] == pytest.approx(np.mean(values, axis=0).tolist())
+    given = [psnr(degraded(i), clean(i), peak=255) for i in range(3)]
+    assert [each["input"] for each in found["images"]] == pytest.approx(given)
+    assert means["gain"] == pytest.approx(means["psnr"] - np.mean(given))
     made = found["provenance"]
     assert made["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert made["versions"]["dgunet_jax"] == dgunet_jax.__version__
@@ -51,7 +55,8 @@ def test_checkpoint_gets_the_scores_of_its_images(evaluate, checkpoint, model):
     assert [(float(row["psnr"]), float(row["ssim"])) for row in table] == values
     for i in range(3):
         saved = unit_range(read(f"out/images/{i}.png").pixels)
-        assert compare(PROTOCOLS["rgb"], saved, clean(i)) == values[i]
+        assert compare(PROTOCOLS["rgb"], saved, clean(i))[:2] == values[i]
+        assert float(table[i]["gain"]) == pytest.approx(values[i][0] - given[i])
     assert "(protocol rgb)" in said
     assert f"net.safetensors  {found['mean']['psnr']:7.3f}  {found['mean']['ssim']:.4f}" in said
 
@@ -110,7 +115,7 @@ def test_restored_images_are_found_by_name_and_place(evaluate):
     assert found["failures"] == ["done: holds no restored picture of b-1"]
     scores = {each["name"]: (each["psnr"], each["ssim"]) for each in found["images"]}
     for name, i in (("a-0", 0), ("a-1", 1), ("b-0", 0)):
-        expected = compare(PROTOCOLS["gopro"], unit_range(degraded(i, 3)), clean(i))
+        expected = compare(PROTOCOLS["gopro"], unit_range(degraded(i, 3)), clean(i))[:2]
         assert scores.pop(name) == expected
     assert not scores
     assert "GoPro test (protocol gopro)" in said

@@ -33,7 +33,7 @@ def test_compare_gives_the_golden_numbers(name):
     image, target = pair.pair
     if PROTOCOLS[name].channels == 1:
         image, target = luma(image), luma(target)
-    found = compare(PROTOCOLS[name], unit_range(image), target)
+    found = compare(PROTOCOLS[name], unit_range(image), target)[:2]
     tolerances = (2e-2, 1e-3) if name.startswith("realblur") else (1e-4, 1e-4)
     for value, score, tolerance in zip(found, (ratio, ssim), tolerances, strict=True):
         assert value == pytest.approx(pair.scores[score], abs=tolerance)
@@ -46,7 +46,7 @@ def test_compare_rounds_as_the_protocol_says(name):
     protocol = PROTOCOLS[name]
     target = clean(0)
     near = unit_range(target) + np.float32(0.4 / 255)  # rounds to the target
-    found, ssim = compare(protocol, near, target)
+    found, ssim, _ = compare(protocol, near, target)
     if protocol.rounded:
         assert (found, ssim) == (math.inf, 1)
     else:
@@ -58,7 +58,19 @@ def test_compare_scores_sidd_unrounded():
     image, target = unit_range(degraded(1)) + np.float32(0.3 / 255), clean(1)
     pair = 255 * image.astype(np.float64).clip(0, 1), target.astype(np.float64)
     expected = psnr(*pair, peak=255), ssim_volume(*pair, peak=255)
-    assert compare(PROTOCOLS["sidd"], image, target) == expected
+    assert compare(PROTOCOLS["sidd"], image, target)[:2] == expected
+
+
+@pytest.mark.parametrize("name", ["rgb", "luma", "sidd", "gopro"])
+def test_the_input_is_scored_as_what_is_restored_is(name):
+    given, target = unit_range(degraded(1)), clean(1)
+    found = compare(PROTOCOLS[name], unit_range(degraded(0)), target, given)
+    assert found.input == compare(PROTOCOLS[name], given, target).psnr
+    assert found.input is not None
+    assert found.gain == found.psnr - found.input
+    assert compare(PROTOCOLS[name], given, target, given[:8]).gain is None
+    assert compare(PROTOCOLS[name], given, target, given + 1j).gain is None
+    assert compare(PROTOCOLS[name], unit_range(target), target, given).gain is None
 
 
 @pytest.mark.parametrize("name", [name for name in PROTOCOLS if name != "dnd"])
