@@ -260,16 +260,17 @@ def _write(
         raise found
     picture, estimates = found
     estimates = np.broadcast_to(estimates, (*estimates.shape[:3], 3))
+    restored = estimates[-1]
     if strength != 1:
         given = picture.colours()
-        estimates = given + np.float32(strength) * (estimates - given)
+        restored = given + np.float32(strength) * (restored - given)
     try:
         if job.compared is not None:
-            write(job.compared, _strip(picture, estimates[-1:]))
+            write(job.compared, _strip(picture, [restored]))
         if job.stages is not None:
             write(job.stages, _strip(picture, estimates))
         # The last, so that a picture that exists has everything else too.
-        write(job.restored, picture.with_colours(estimates[-1]))
+        write(job.restored, picture.with_colours(restored))
     except UserError as error:
         message = str(error)
         raise UserError(
