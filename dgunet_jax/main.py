@@ -23,7 +23,7 @@ and --noconfig.model.remat.
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the parser of all that does not begin with --config."""
     parser = Parser(
         prog="python -m dgunet_jax.main",
@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--mode",
         choices=("train", "evaluate", "dry_run"),
+        type=lambda text: text.replace("-", "_"),
         default="train",
         help="train (default): also continues the run in DIR; evaluate: score its best checkpoint"
         " on the held-out images, or on --dataset; dry_run: compile a step and report its cost",
@@ -78,6 +79,7 @@ def parse(words: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
       UserError: there is no such option or setting, or options do not fit each other.
     """
     made = parser()
+    made.leaves_rest = True
     options, rest = made.parse_known_args(words)
     changes = {}
     while rest:
@@ -96,8 +98,10 @@ def parse(words: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
         raise UserError("--dataset is for --mode evaluate")
     if (options.dataset is None) != (options.data is None):
         raise UserError("--dataset and --data go together; one of them is missing")
-    if not options.config or not (options.workdir or options.mode == "dry_run"):
-        raise UserError("--config and --workdir are needed")
+    if not options.config:
+        raise UserError("--config is needed")
+    if not options.workdir and options.mode != "dry_run":
+        raise UserError("--workdir is needed")
     return options, changes
 
 

@@ -1,6 +1,7 @@
 """The options of `dgunet`; nothing heavy is imported for them."""
 
 import argparse
+import difflib
 import re
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -11,10 +12,25 @@ from dgunet_jax.system.files import user_path
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises a UserError where argparse would print its usage and end the process."""
+    """Raises a UserError where argparse would print its usage and end the process.
+
+    Attributes:
+      leaves_rest: whether what it does not know is left to its caller.
+    """
+
+    leaves_rest = False
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        found, rest = super().parse_known_args(args, namespace)
+        if rest and not self.leaves_rest:
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            near = difflib.get_close_matches(rest[0].partition("=")[0], known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+        return found, rest
 
 
 class Arguments(Protocol):
@@ -128,6 +144,7 @@ def add_no_cache(arguments: Arguments) -> None:
     )
 
 
+OUTPUT = ("-o", "--output")
 BESIDE = "_restored"  # goes behind the names of results that lie beside their inputs
 DENOISER = "denoise"  # the installed network that restores pictures by itself
 ANY_OPERATOR = "any_operator"  # and the one that `--operator` takes
@@ -175,13 +192,14 @@ def add_restoring(restore: argparse.ArgumentParser) -> None:
         help="pictures, folders and quoted patterns (**/*.png); or measurements (.npy, .npz, .mat)",
     )
     restore.add_argument(
-        "--output", metavar="DIR", type=path, help=f"(default: beside each input, as NAME{BESIDE})"
+        *OUTPUT, metavar="DIR", type=path, help=f"(default: beside each input, as NAME{BESIDE})"
     )
     add_reading(restore)
     files = restore.add_argument_group("files")
     files.add_argument(
         "--format",
         choices=("png", "tiff", "webp", "jpeg", "bmp", "same"),
+        type=lambda text: {"jpg": "jpeg", "tif": "tiff"}.get(text.lower(), text.lower()),
         default="png",
         help="of what is written (default: png, which keeps everything); same: that of each input",
     )
@@ -228,7 +246,7 @@ def add_preparing(prepare: argparse.ArgumentParser) -> None:
     for parser in (sidd, crops, check):
         parser.add_argument("folder", metavar="FOLDER", type=path)
     for parser, side in ((sidd, 256), (crops, 512)):
-        parser.add_argument("--output", metavar="OUT", type=path, required=True)
+        parser.add_argument(*OUTPUT, metavar="OUT", type=path, required=True)
         parser.add_argument(
             "--side", metavar="PIXELS", type=int, default=side, help=f"(default: {side})"
         )
@@ -274,7 +292,7 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", type=path, required=True, help="the data set")
     add_pairs(parser)
     parser.add_argument(
-        "--output",
+        *OUTPUT,
         metavar="OUT",
         type=path,
         help="folder for results.json, images.csv and report.html; a run that was stopped goes on"
@@ -324,7 +342,7 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
         help="degrade IMAGE, which is clean then, as in training (see docs/operators.md); a network"
         " that is told its operator needs it",
     )
-    parser.add_argument("--output", metavar="DIR", type=path, required=True)
+    parser.add_argument(*OUTPUT, metavar="DIR", type=path, required=True)
     parser.add_argument(
         "--patch",
         metavar=("X", "Y", "W", "H"),

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import dgunet_jax
-from dgunet_jax.cli import main
+from dgunet_jax.cli import main, parser
 from dgunet_jax.convert.pytorch import to_pytorch
 from dgunet_jax.convert.safetensors_file import write_safetensors
 from dgunet_jax.convert.torch_file import write_torch
+from dgunet_jax.main import parse
 from tests.small import equal, network
 
 
@@ -143,12 +144,23 @@ def test_info_names_the_tasks_a_checkpoint_may_be_for(tmp_path, capsys):
         (["info", "NET", "--num-stages", "0"], "num_stages is 0; it must be at least 2"),
         (["info", "NET", "--num-stages", "x"], "invalid int value: 'x'"),
         (["convert", "NET", "NET"], "is the input"),
+        (["info", "NET", "--num-stage=3", "--wieghts=x"], "--wieghts=x; did you mean --weights?"),
+        (["info", "NET", "more"], "more (see dgunet info --help)"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(checkpoint, capsys, arguments, part):
     arguments = [str(checkpoint) if a == "NET" else a for a in arguments]
     assert main(arguments) == 2
     assert part in one_error_line(capsys)
+
+
+def test_common_spellings_are_understood():
+    options = parser().parse_args(["restore", "a.png", "-o", "out", "--format", "JPG"])
+    assert (str(options.output), options.format) == ("out", "jpeg")
+    options, _ = parse(["--config=configs/quickstart.py", "--mode=dry-run"])
+    assert options.mode == "dry_run"
+    words = [sys.executable, "-m", "dgunet_jax", "--version"]
+    assert subprocess.check_output(words, text=True).strip() == dgunet_jax.__version__
 
 
 def test_importing_the_package_is_light():

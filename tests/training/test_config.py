@@ -100,7 +100,8 @@ def test_every_recipe_is_valid_and_opens_with_its_command(path):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ([], "--config and --workdir are needed"),
+        ([], "--config is needed"),
+        (["--config", "configs/quickstart.py"], "--workdir is needed"),
         (["--config", "gone.py", "--workdir", "x"], "--config gone.py: no such file"),
         (["--config=configs/gopro.py:foo", "--workdir", "x"], "gopro.py: has no variant 'foo'"),
         (["--config=configs/quickstart.py:plus", "--workdir", "x"], "quickstart.py: has no var"),
