@@ -70,7 +70,8 @@ def test_the_input_is_scored_as_what_is_restored_is(name):
     assert found.gain == found.psnr - found.input
     assert compare(PROTOCOLS[name], given, target, given[:8]).gain is None
     assert compare(PROTOCOLS[name], given, target, given + 1j).gain is None
-    assert compare(PROTOCOLS[name], unit_range(target), target, given).gain is None
+    if PROTOCOLS[name].rounded:
+        assert compare(PROTOCOLS[name], unit_range(target), target, given).gain is None
 
 
 @pytest.mark.parametrize("name", [name for name in PROTOCOLS if name != "dnd"])

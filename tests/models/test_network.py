@@ -35,7 +35,7 @@ TOGETHER = (
     *(("dgunet",), ("plus",), ("sensing",), ("sensing_plus", "sensing_blocks"), ("known",)),
     *(("tied", "no_memory"), ("identity", "additive_memory"), ("no_degradation", "finest_memory")),
     *(("concat", "gated", "coarsest_memory"), ("last_subspace", "one_slope", "no_memory_scale")),
-    *(("last_adds_estimate", "grey"), ("two_stages",)),
+    *(("last_adds_estimate", "grey"), ("two_stages", "window")),
 )
 
 
