@@ -65,16 +65,16 @@ def _mean_along(x: Array, axis: int, window: int, size: Array | None) -> Array:
             )
             width *= 2
     assert sums is not None
-    first = np.arange(length) - window // 2
+    before = window // 2
     if size is None:
-        before = window // 2
         pads = [(0, 0)] * x.ndim
         pads[axis] = before, length - places - before
         return jnp.pad(sums, pads, mode="edge") / window
     size = jnp.expand_dims(size, axis)  # (N, 1, 1, 1)
     along = [1] * x.ndim
     along[axis] = length
-    first = jnp.clip(first.reshape(along), 0, jnp.maximum(size - window, 0))
+    first = np.arange(length).reshape(along) - before
+    first = jnp.clip(first, 0, jnp.maximum(size - window, 0))
     return jnp.take_along_axis(sums, first, axis) / jnp.clip(size, 1, window)
 
 
@@ -181,18 +181,16 @@ class HalfInstanceNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (half,))
         wide = h.astype(jnp.promote_types(h.dtype, jnp.float32))
         mean = spatial_mean(wide[..., :half], mask)
+        centred = wide[..., :half] - mean
         if self.window:
-            # What is left without the picture's mean has squares that cancel less.
-            rest = masked(wide[..., :half] - mean, mask)
-            mean = local_mean(rest, mask, self.window)
-            variance = local_mean(jnp.square(rest), mask, self.window) - jnp.square(mean)
-            root = jax.lax.rsqrt(jnp.maximum(variance, 0) + _INSTANCE_NORM_EPSILON)
-            scale, bias = (a.astype(wide.dtype).reshape(1, 1, 1, half) for a in (scale, bias))
-            normed = (rest - mean) * root * scale + bias
-            return masked(jnp.concatenate([normed.astype(h.dtype), h[..., half:]], -1), mask)
-        variance = spatial_mean(jnp.square(wide[..., :half] - mean), mask)
+            # Without the picture's mean, squares cancel less.
+            near = local_mean(centred, mask, self.window)
+            variance = local_mean(jnp.square(centred), mask, self.window) - jnp.square(near)
+            mean, variance = mean + near, jnp.maximum(variance, 0)
+        else:
+            variance = spatial_mean(jnp.square(centred), mask)
         scale, bias = (jnp.broadcast_to(a.astype(wide.dtype), mean.shape) for a in (scale, bias))
-        scale = scale * jax.lax.rsqrt(variance + _INSTANCE_NORM_EPSILON)
+        scale = scale * lax.rsqrt(variance + _INSTANCE_NORM_EPSILON)
         # One shift and scale for all channels is one pass over h; the second half is shifted by 0
         # and scaled by 1.
         rest = jnp.zeros_like(mean, shape=(*mean.shape[:3], h.shape[-1] - half))
