@@ -152,7 +152,7 @@ class _Run:
             return Ended(self._step, None, self._stop.signal)
         # It may have been complete before.
         scores = self._scores or self._evaluate(self._state.weights)
-        for path in self._write_results():
+        for path in self._write_results(scores):
             self._progress.say(f"wrote {path}")
         return Ended(self._step, scores)
 
@@ -248,16 +248,16 @@ class _Run:
             if str(another) != str(error):
                 self._progress.say(f"step {self._step} is not saved: {another}")
 
-    def _write_results(self) -> list[Path]:
+    def _write_results(self, scores: validation.Scores) -> list[Path]:
         if not hosts.is_first():
             return []
         model, weights = self._prepared.model, hosts.local(self._state.weights)
         final = self._workdir / "model.safetensors"
-        about = dataclasses.replace(_about(self._config), steps=self._step)
-        if self._scores is not None:
-            found = {"": self._scores, **self._scores.sources}
-            scores = {f"held out {n}".strip(): (s.noisy, s.restored) for n, s in found.items()}
-            about = dataclasses.replace(about, scores=scores)
+        about = dataclasses.replace(
+            _about(self._config),
+            steps=self._step,
+            scores={f"held out {n}".strip(): (s.noisy, s.restored) for n, s in scores.each.items()},
+        )
         checkpoints.save(final, model, {"params": jax.tree.map(np.asarray, weights)}, about)
         held_out = self._prepared.held_out
         return [final, *validation.show(model, weights, held_out, self._workdir, _SHOWN)]
@@ -326,7 +326,7 @@ def _about(config: TrainConfig) -> About:
 
 def _held_out(scores: validation.Scores) -> dict[str, float]:
     written = {}
-    for name, each in {"": scores, **scores.sources}.items():
+    for name, each in scores.each.items():
         group = f"held_out_{name}" if name else "held_out"
         written[f"{group}/input"] = each.noisy
         written |= {f"{group}/stage_{k}": psnr for k, psnr in enumerate(each.stages, 1)}

@@ -44,6 +44,11 @@ class Scores:
     def restored(self) -> float:
         return self.stages[-1]
 
+    @property
+    def each(self) -> "Mapping[str, Scores]":
+        """The means under "", and those of several sources by name."""
+        return {"": self, **self.sources}
+
 
 def validate(model: DGUNet, params: Mapping[str, Any], held_out: HeldOut) -> Scores:
     """Restore pictures and score every stage: RGB PSNR, clamped and not rounded.
