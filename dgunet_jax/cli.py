@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dgunet_jax import __version__
 from dgunet_jax.options import (
     CHECKPOINTS,
+    OUTPUT,
     Parser,
     add_analysis,
     add_evaluation,
@@ -109,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
         " --config.data.train=tfds:DIR.",
     )
     pack.add_argument("folder", metavar="FOLDER", type=path, help="of pairs or of clean pictures")
-    pack.add_argument("--output", metavar="DIR", type=path, required=True)
+    pack.add_argument(*OUTPUT, metavar="DIR", type=path, required=True)
     add_pairs(pack)
     pack.set_defaults(run=_pack)
 

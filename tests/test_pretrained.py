@@ -66,10 +66,7 @@ def test_a_picture_is_restored_without_a_checkpoint(tmp_path, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            ["--model=sharpen"],
-            "--model sharpen: there is none; the models are any_operator",
-        ),
+        (["--model=sharpen"], "--model sharpen: is not a model; the models are any_operator"),
         (["--model=denoise", "--checkpoint=x"], "--model: is in place of --checkpoint"),
         (["--model=any_operator"], "any_operator.safetensors: needs --operator"),
         (["--strength=2"], "--strength 2: must be from 0 to 1"),

@@ -33,7 +33,7 @@ class Scores(NamedTuple):
 
     Attributes:
       psnr, ssim: of what is restored.
-      input: PSNR of the input; None where it is no image of the target's size.
+      input: PSNR of the input; None if that is not an image of the target's size.
     """
 
     psnr: float
@@ -64,7 +64,7 @@ def compare(
       protocol: one that has targets.
       restored: (H, W, C), floating point, nominally in [0, 1]; it is clamped to that.
       target: the same shape, all values of 8 bits.
-      given: the input, like `restored`; None, or of another shape, where it is no such image.
+      given: the input, like `restored`; None, or of another shape, if it is not such an image.
 
     Raises:
       UserError: a value is not finite, or the images cannot be aligned.

@@ -151,7 +151,7 @@ def _installed(options: argparse.Namespace) -> Path:
     if name == "auto":
         name = DENOISER if options.operator is None else ANY_OPERATOR
     if name not in (names := installed()):
-        raise UserError(f"--model {name}: there is none; the models are {listed(names)}")
+        raise UserError(f"--model {name}: is not a model; the models are {listed(names)}")
     return installed_file(name)
 
 

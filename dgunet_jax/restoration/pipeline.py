@@ -355,15 +355,10 @@ def _pixels(image: Any) -> NDArray[Any]:
 
 def _restore_all(restorer: Restorer, images: Sequence[Any]) -> list[NDArray[np.float32]]:
     arrays, channels = [_pixels(image) for image in images], restorer.planner.config.channels
-    flat = [array.ndim == 2 for array in arrays]
-    arrays = [
-        np.repeat(array[..., None], channels, axis=2) if is_flat else array
-        for array, is_flat in zip(arrays, flat, strict=True)
-    ]
-    restored = [image.clip(0, 1) for image in _in_few_shapes(restorer, arrays)]
+    wide = [np.repeat(a[..., None], channels, axis=2) if a.ndim == 2 else a for a in arrays]
     return [
-        image.mean(axis=2) if is_flat else image
-        for image, is_flat in zip(restored, flat, strict=True)
+        image.clip(0, 1).mean(axis=2) if array.ndim == 2 else image.clip(0, 1)
+        for array, image in zip(arrays, _in_few_shapes(restorer, wide), strict=True)
     ]
 
 
