@@ -82,6 +82,9 @@ class DataConfig:
       patch: side of the square training patches, pixels.
       batch: patches of a step, over all processes.
       samples_per_picture: patches an epoch takes of each picture.
+      enlarge: the factor up to which patches are enlarged, 1 or more: each is cut out smaller and
+        enlarged to `patch` by a factor f, log f uniform between 0 and log `enlarge`, which makes
+        pictures as soft, pixel by pixel, as those of many cameras.
       symmetries: how patches are flipped and rotated: "dihedral" in all eight ways, or
         "flip_transpose" in the four that the published compressive-sensing models were trained in.
       saturation: whether the saturation of patches is changed in one of three draws, as the
@@ -113,6 +116,7 @@ class DataConfig:
     patch: int = 256
     batch: int = 16
     samples_per_picture: int = 1
+    enlarge: float = 1.0
     symmetries: Symmetries = "dihedral"
     saturation: bool = False
     mixup_from_epoch: int = 0
@@ -145,6 +149,8 @@ class DataConfig:
                 raise UserError(f"{name} is {value}; it must be a whole number, at least {least}")
         if self.seed >= 2**32:
             raise UserError(f"seed is {self.seed}; it must be below 2**32")
+        if not isinstance(self.enlarge, float | int) or not 1 <= self.enlarge <= self.patch:
+            raise UserError(f"enlarge is {self.enlarge}; it must be from 1 to patch, {self.patch}")
         for name in ("saturation", "check"):
             if not isinstance(getattr(self, name), bool):
                 raise UserError(f"{name} is {getattr(self, name)}; it must be True or False")

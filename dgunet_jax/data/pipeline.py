@@ -24,9 +24,11 @@ from dgunet_jax.data.transforms import (
     dihedral,
     draw_corner,
     draw_dihedral,
+    draw_factor,
     draw_flip_transpose,
     draw_mixup,
     draw_saturation,
+    enlarge,
     mix,
     to_luma,
     unit_range,
@@ -334,12 +336,14 @@ class _Patch(grain.transforms.RandomMap):
     def random_map(self, element: int, rng: np.random.Generator) -> Any:
         size = self.config.patch
         height, width = self.source.size(element)
-        top, left = draw_corner(height, width, size, rng)
+        side = round(size / draw_factor(self.config.enlarge, rng))
+        top, left = draw_corner(height, width, side, rng)
         flip_transpose = self.config.symmetries == "flip_transpose"
         symmetry = draw_flip_transpose(rng) if flip_transpose else draw_dihedral(rng)
         factor = draw_saturation(rng) if self.config.saturation else 1.0
         patches: list[NDArray[Any]] = [
-            dihedral(cut(image, top, left, size), symmetry) for image in self.source.read(element)
+            dihedral(enlarge(cut(image, top, left, side), size), symmetry)
+            for image in self.source.read(element)
         ]
         if not self.config.in_bytes:
             patches = [change_saturation(unit_range(patch), factor) for patch in patches]

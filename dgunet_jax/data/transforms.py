@@ -1,9 +1,11 @@
 """What happens to a training pair: crops, flips, rotations and MixUp."""
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from dgunet_jax.system.errors import UserError
 
@@ -118,6 +120,26 @@ def cut(image: NDArray[Any], top: int, left: int, size: int) -> NDArray[Any]:
       (size, size, C).
     """
     return pad_to(image, size, size)[top : top + size, left : left + size]
+
+
+def draw_factor(most: float, rng: np.random.Generator) -> float:
+    """Draws a factor whose logarithm is uniform between 0 and log `most`; nothing if that is 1."""
+    return 1.0 if most == 1 else math.exp(rng.uniform(0, math.log(most)))
+
+
+def enlarge(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Enlarges a square of 8 bits by bicubic interpolation.
+
+    Args:
+      image: (h, h, 3).
+      size: side of the result, at least h.
+
+    Returns:
+      (size, size, 3); `image` itself if it is as large.
+    """
+    if len(image) == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def draw_saturation(rng: np.random.Generator) -> float:

@@ -25,6 +25,7 @@ CONFIG = DataConfig("train", "validation")
         ("skip_bad", -1),
         ("skip_bad", None),
         ("saturation", 1),
+        *(("enlarge", value) for value in (0.5, 257, None, float("nan"))),
     ],
 )
 def test_a_value_out_of_its_range_is_named_with_the_rule(field: str, value: Any):

@@ -213,3 +213,24 @@ def test_importing_the_package_does_not_import_grain():
     code = f"import sys, dgunet_jax, {names}; print('grain' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_patches_are_enlarged_by_all_factors_up_to_the_greatest():
+    ramp = np.broadcast_to(np.arange(0, 240, 5, dtype=np.uint8)[:, None, None], (48, 48, 3))
+    config = dataclasses.replace(NOISY, degradation="clean", batch=400, enlarge=4.0)
+    (batch,) = take(training_batches(Arrays([ramp]), config), 1)
+    inner = batch["target"][:, 4:-4, 4:-4]
+    rows, columns = (np.abs(np.diff(inner, axis=axis)).mean(axis=(1, 2, 3)) for axis in (1, 2))
+    factors = 5 / 255 / np.maximum(rows, columns)
+    assert 0.95 < factors.min() < 1.15
+    assert 3.6 < factors.max() < 4.6
+    # The logarithm is uniform: half of the factors are below the root.
+    assert 0.4 < (factors < 2).mean() < 0.6
+    assert np.minimum(rows, columns).max() < 1e-6
+
+
+def test_pairs_are_enlarged_alike():
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    config = dataclasses.replace(PAIRED, batch=20, enlarge=2.0)
+    (batch,) = take(training_batches(Arrays([image], [image]), config), 1)
+    np.testing.assert_array_equal(batch["input"], batch["target"])

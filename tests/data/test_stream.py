@@ -28,6 +28,7 @@ EVERYTHING = dataclasses.replace(
 STREAMS = {
     "noise": (random_pictures(5), dataclasses.replace(NOISY, batch=8)),
     "pairs": (random_pairs(5), dataclasses.replace(PAIRED, batch=8)),
+    "enlarged": (random_pairs(5), dataclasses.replace(PAIRED, batch=8, enlarge=3.0)),
     "everything": (random_pairs(5), EVERYTHING),
     "mixed noise": (random_pictures(5), dataclasses.replace(NOISY, batch=8, mixup_from_epoch=1)),
 }
