@@ -14,12 +14,13 @@ REQUIREMENTS := setup.cfg constraints.txt
 .DEFAULT_GOAL := help
 # Two installations at once would spoil the environment.
 .NOTPARALLEL:
-.PHONY: help quickstart test test-torch test-latest fuzz chaos lint docs bench clean
+.PHONY: help quickstart test test-torch test-extras test-latest fuzz chaos lint docs bench clean
 
 help:
 	@echo "make quickstart   train and restore in a few minutes on a CPU (WORKDIR=$(WORKDIR))"
 	@echo "make test         run the tests, those against PyTorch left out (PYTEST_ARGS=$(PYTEST_ARGS))"
 	@echo "make test-torch   install PyTorch and run the tests against it"
+	@echo "make test-extras  install what the extras need and run their tests, some in Chromium"
 	@echo "make test-latest  install the newest versions of all libraries and run the tests with them"
 	@echo "make fuzz         restore a thousand damaged and exotic files (FUZZ_ARGS=$(FUZZ_ARGS))"
 	@echo "make chaos        kill the quickstart at random and compare its end (CHAOS_ARGS=$(CHAOS_ARGS))"
@@ -33,16 +34,19 @@ quickstart: $(VENV)/.installed-test
 	$(BIN)/python -m dgunet_jax.main --config configs/quickstart.py --workdir $(WORKDIR)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(PYTEST_ARGS) --ignore=tests/torch
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --ignore=tests/torch --ignore=tests/extras
 
 test-torch: $(VENV)/.installed-torch
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/torch
+
+test-extras: $(VENV)/.installed-extras
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/extras
 
 # Without constraints.txt, in an environment of its own.
 test-latest:
 	$(PYTHON) -m venv --clear $(VENV)-latest
 	$(VENV)-latest/bin/python -m pip install --disable-pip-version-check --quiet -e '.[test]'
-	$(VENV)-latest/bin/python -m pytest $(PYTEST_ARGS) --ignore=tests/torch
+	$(VENV)-latest/bin/python -m pytest $(PYTEST_ARGS) --ignore=tests/torch --ignore=tests/extras
 
 chaos: $(VENV)/.installed-test
 	$(BIN)/python -m tests.training.chaos $(CHAOS_ARGS)
@@ -50,8 +54,8 @@ chaos: $(VENV)/.installed-test
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.fuzz.restoring $(FUZZ_ARGS)
 
-# PyTorch is installed too: the type checker reads the imports of the code that uses it.
-lint: $(VENV)/.installed-dev $(VENV)/.installed-torch
+# PyTorch and the extras are installed too: the type checker reads the imports of what uses them.
+lint: $(VENV)/.installed-dev $(VENV)/.installed-extras $(VENV)/.installed-torch
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
@@ -84,6 +88,10 @@ $(VENV)/.installed-test: $(REQUIREMENTS) | $(BIN)/pip
 # On Linux, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu spares the download of CUDA.
 $(VENV)/.installed-torch: $(VENV)/.installed-test
 	$(PIP_INSTALL) --no-build-isolation -e '.[test-torch]'
+	@touch $@
+
+$(VENV)/.installed-extras: $(VENV)/.installed-test
+	$(PIP_INSTALL) --no-build-isolation -e '.[test-extras]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-test
