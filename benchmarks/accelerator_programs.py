@@ -23,9 +23,9 @@ from benchmarks.weights import random_params
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet
 from dgunet_jax.models.parameters import abstract_params
+from dgunet_jax.models.work import count
 from dgunet_jax.system import compilation, provenance
 from dgunet_jax.system.compilation import Precision
-from dgunet_jax.training import cost
 from dgunet_jax.training.config import OptimizerConfig
 from dgunet_jax.training.step import (
     divided,
@@ -164,7 +164,7 @@ def measure(
     plain = not config.remat and "kernels" not in choices
     yield {
         "compile_seconds": program.seconds,
-        "gflop": cost.count(program.traced.jaxpr.jaxpr) / 1e9 if plain else None,
+        "gflop": count(program.traced.jaxpr.jaxpr) / 1e9 if plain else None,
         "gigabytes": _gigabytes(compiled, config),
         "memory_gb": _memory_gb(compiled),
         "kernels": kernels(_if_told(compiled.as_text) or ""),
@@ -315,7 +315,7 @@ def _forward_flop(config: DGUNetConfig) -> int:
     def restore(params: Any, images: jax.Array) -> Any:
         return DGUNet(config).apply({"params": params}, images)
 
-    return cost.count(jax.make_jaxpr(restore)(abstract_params(config), images).jaxpr)
+    return count(jax.make_jaxpr(restore)(abstract_params(config), images).jaxpr)
 
 
 def _memory_gb(compiled: Any) -> float | None:

@@ -15,7 +15,7 @@ from benchmarks.weights import random_params
 from dgunet_jax.models import convolution
 from dgunet_jax.models.config import VARIANTS, DGUNetConfig
 from dgunet_jax.models.network import DGUNet
-from dgunet_jax.training import cost
+from dgunet_jax.models.work import count
 from dgunet_jax.training.losses import stage_losses
 
 Array = jax.Array
@@ -134,7 +134,7 @@ def _trace(function: Callable, *arguments) -> Program:
     with mock.patch.object(convolution, "missing_channels", lambda channels, most: 0):
         needed = jax.make_jaxpr(lambda *inputs: function(*inputs))(*arguments)
     return Program(
-        gflop=cost.count(needed.jaxpr) / 1e9,
+        gflop=count(needed.jaxpr) / 1e9,
         trace_seconds=trace_seconds,
         lowered=lowered,
         arguments=arguments,

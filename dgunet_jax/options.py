@@ -295,11 +295,18 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
         *OUTPUT,
         metavar="OUT",
         type=path,
-        help="folder for results.json, images.csv and report.html; a run that was stopped goes on"
-        " there",
+        help="folder for results.json, images.csv, report.html and the table as table.md and"
+        " table.tex; a run that was stopped goes on there",
     )
     who = parser.add_mutually_exclusive_group()
-    add_checkpoint(who, help=f"what restores: {CHECKPOINTS}")
+    who.add_argument(
+        "--checkpoint",
+        metavar="C",
+        type=path,
+        nargs="+",
+        help=f"what restores: {CHECKPOINTS}; several are compared in one table, with the results of"
+        " each in a folder of its name",
+    )
     who.add_argument(
         "--restored",
         metavar="DIR",

@@ -13,6 +13,7 @@ from PIL import Image
 
 import dgunet_jax
 from dgunet_jax import checkpoints, cli, main
+from dgunet_jax.evaluation import comparing
 from dgunet_jax.training.config import read_config
 from tests.small import network
 
@@ -38,6 +39,10 @@ def workplace(tmp_path, monkeypatch):
     for folder in ("GoPro/test/A/blur", "GoPro/test/A/sharp", "my_pairs/input", "my_pairs/target"):
         pathlib.Path(folder).mkdir(parents=True)
         Image.fromarray(pixels[: 24 if "test" in folder else 20, :24]).save(f"{folder}/1.png")
+    dgunet_jax.save("runs/denoise/checkpoints/1", model, variables)
+    pathlib.Path("CBSD68").mkdir()
+    Image.fromarray(pixels[:24, :24]).save("CBSD68/1.png")
+    monkeypatch.setattr(comparing, "SIDE", 32)
     pathlib.Path("my_results").mkdir()
     Image.fromarray(pixels[:20, :24] // 2).save("my_results/1.png")
     dgunet_jax.save("deblur.safetensors", model, variables)
@@ -67,7 +72,7 @@ def test_the_commands(workplace):
     assert len(commands) >= 8
     for command in commands:
         assert cli.main(command) == 0, command
-    for folder in ("scores", "my_scores"):
+    for folder in ("scores/gopro", "scores/cbsd68/denoise", "my_scores"):
         assert len(json.loads(pathlib.Path(folder, "results.json").read_text())["images"]) == 1
     for command in lines("analyze"):  # which is tested elsewhere, since it takes long
         options = cli.parser().parse_args(command)

@@ -13,6 +13,7 @@ from dgunet_jax.data.degradations import Degradation
 from dgunet_jax.data.folders import lies_in, visible
 from dgunet_jax.data.pairs import Pattern
 from dgunet_jax.evaluation import report
+from dgunet_jax.evaluation.comparing import Outcome, comparison, cost_of
 from dgunet_jax.evaluation.datasets import find
 from dgunet_jax.evaluation.protocols import SUITES, Protocol, Suite, protocols, simulated
 from dgunet_jax.evaluation.real_noise import Submission
@@ -90,9 +91,25 @@ def run(options: argparse.Namespace) -> int:
         _refuse(options, _SCORING, "is for scoring; --check scores nothing")
         return _check(members, options.data, pattern)
     _check_options(options)
+    suite = SUITES.get(options.dataset)
+    paths = list(map(located, options.checkpoint or ())) or [options.restored]
+    tasks = [_task(options, path, pattern) for path in paths]
+    if len(tasks) == 1:
+        return conduct(members, tasks[0], suite)
+    named = {task.method.label: task for task in tasks}
+    if len(named) < len(tasks):
+        labels = listed([task.method.label for task in tasks])
+        raise UserError(f"--checkpoint: each must have a name of its own; these are {labels}")
+    for name, task in named.items():
+        named[name] = dataclasses.replace(task, output=options.output / name)
+    return conduct_each(members, named, options.output, suite)
+
+
+def _task(options: argparse.Namespace, path: Path, pattern: Pattern | None) -> Task:
+    """Return what a command line asks for, for one checkpoint or folder of restored pictures."""
     method = Method(
-        path=located(options.checkpoint) if options.checkpoint else options.restored,
-        is_checkpoint=options.checkpoint is not None,
+        path=path,
+        is_checkpoint=bool(options.checkpoint),
         num_stages=options.num_stages,
         weights=options.weights,
         self_ensemble=options.self_ensemble,
@@ -105,8 +122,7 @@ def run(options: argparse.Namespace) -> int:
         cache=not options.no_cache,
     )
     limit, save_images = options.limit, options.save_images
-    task = Task(options.data, options.output, method, limit, save_images, pattern, options.share)
-    return conduct(members, task, SUITES.get(options.dataset))
+    return Task(options.data, options.output, method, limit, save_images, pattern, options.share)
 
 
 def conduct(members: Members, task: Task, suite: Suite | None = None) -> int:
@@ -123,22 +139,70 @@ def conduct(members: Members, task: Task, suite: Suite | None = None) -> int:
     Raises:
       UserError: nothing could be scored at all.
     """
+    return _tell(_conduct(members, task, suite).failures)
+
+
+def _conduct(members: Members, task: Task, suite: Suite | None) -> Outcome:
     visible(task.data)  # which raises what is wrong with it
     if lies_in(task.output, task.data):
         raise UserError(f"--output {task.output}: must not be in the data set's folder")
     if suite is not None:
-        failures = evaluate_suite(suite, task)
-    else:
-        ((_, protocol),) = members
-        failures = []
-        if (evaluation := evaluate(protocol, task)) is not None:
-            show(report.data_set_table(evaluation))
-            failures = evaluation.failures
+        return evaluate_suite(suite, task)
+    ((_, protocol),) = members
+    evaluation = evaluate(protocol, task)
+    if evaluation is None:
+        return Outcome({}, None, [])
+    show(report.data_set_table(evaluation).text())
+    return Outcome({"": evaluation}, evaluation.mean, evaluation.failures)
+
+
+def _tell(failures: Sequence[str]) -> int:
+    """Print what failed; return the exit status."""
     for failure in failures:
         say(f"error: {failure}")
     if failures:
         say(f"{len(failures)} failed")
     return 2 if failures else 0
+
+
+def conduct_each(
+    members: Members, tasks: Mapping[str, Task], output: Path, suite: Suite | None = None
+) -> int:
+    """Evaluate several networks one after the other, and compare them in one table.
+
+    Args:
+      members: as `protocols` returns them.
+      tasks: what to evaluate with each, by its name; their outputs lie in `output`.
+      output: folder of the comparison.
+      suite: what they belong to; None: there is only one data set.
+
+    Returns:
+      0, or 2 if an image could not be scored.
+
+    Raises:
+      UserError: nothing could be scored at all.
+    """
+    if journals(output) or (output / RESULTS).exists():
+        raise another(output)
+    outcomes = {name: _conduct(members, task, suite) for name, task in tasks.items()}
+    failures = [failure for each in outcomes.values() for failure in each.failures]
+    if not all(each.evaluations for each in outcomes.values()):
+        return _tell(failures)  # pictures are left to other processes
+    costs = {name: cost_of(*task.method.network()) for name, task in tasks.items()}
+    table = comparison(members, suite, outcomes, costs)
+    show(table.text())
+    reports = {
+        " · ".join(part for part in (name, folder) if part): "/".join(
+            part for part in (tasks[name].output.name, folder, "report.html") if part
+        )
+        for name, each in outcomes.items()
+        for folder in each.evaluations
+    }
+    made = {
+        name: {**task.method.identity(), **task.method.provenance()} for name, task in tasks.items()
+    }
+    report.write_overview(output, [table], reports, failures, made)
+    return _tell(failures)
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -240,6 +304,7 @@ def evaluate(protocol: Protocol, task: Task) -> Evaluation | None:
         missing = [each for each in samples if each.name in names - scored.kept.keys()]
         restored = scored.kept | _restored(missing, source)
         report.write_report(output, evaluation, shown, restored)
+        report.data_set_table(evaluation).write(output)
     return evaluation
 
 
@@ -261,13 +326,11 @@ def _restored(samples: Sequence[Sample], source: Source) -> dict[str, RestoredSa
     }
 
 
-def evaluate_suite(suite: Suite, task: Task) -> list[str]:
-    """Score each data set into a folder of its own, print the tables and write results.json.
+def evaluate_suite(suite: Suite, task: Task) -> Outcome:
+    """Score each data set into a folder of its own; print tables, write results.json and a report.
 
-    There is an average only if all of them have scores.
-
-    Returns:
-      One line for each image, and each data set, that could not be scored.
+    There is an average only if all of them have scores. If pictures are left to other processes,
+    there are no evaluations in what is returned, and nothing is written.
 
     Raises:
       UserError: the checkpoint cannot be used, or the folder holds another evaluation.
@@ -292,13 +355,14 @@ def evaluate_suite(suite: Suite, task: Task) -> list[str]:
                 continue
             evaluations[folder] = evaluation
             failures += evaluation.failures
-            show(report.data_set_table(evaluation))
+            show(report.data_set_table(evaluation).text())
         if waits:
-            return failures
+            return Outcome({}, None, failures)
         means = [each.mean for each in evaluations.values() if each.mean is not None]
         average = mean(means) if len(means) == len(members) else None
-        rows = report.suite_rows(suite, [*evaluations.items()], average)
-        show(report.table(f"{suite.title} ({suite.name})", rows))
+        table = report.suite_table(suite, evaluations, average)
+        show(table.text())
+        provenance = {**identity, "data": str(task.data), **method.provenance()}
         content = {
             "protocol": suite.name,
             "mean": average and as_json(average),
@@ -314,10 +378,13 @@ def evaluate_suite(suite: Suite, task: Task) -> list[str]:
             },
             "published": [dataclasses.asdict(each) for each in suite.published],
             "failures": failures,
-            "provenance": {**identity, "data": str(task.data), **method.provenance()},
+            "provenance": provenance,
         }
         write_json(output / RESULTS, content)
-    return failures
+        tables = [table, *map(report.data_set_table, evaluations.values())]
+        reports = {folder: f"{folder}/report.html" for folder in evaluations}
+        report.write_overview(output, tables, reports, failures, provenance)
+    return Outcome(evaluations, average, failures)
 
 
 def _check_folder(output: Path, identity: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -16,6 +16,7 @@ from dgunet_jax.data.transforms import unit_range
 from dgunet_jax.evaluation.protocols import Published, Suite
 from dgunet_jax.evaluation.samples import RestoredSample
 from dgunet_jax.evaluation.scores import Evaluation, Scores
+from dgunet_jax.evaluation.tables import Table
 from dgunet_jax.images import to_uint8
 from dgunet_jax.system.errors import printable
 from dgunet_jax.system.files import replacing
@@ -26,34 +27,7 @@ _LARGEST_SIDE = 960  # pixels; larger images are shrunk
 _LARGEST_PNG = 2**16  # pixels; larger images become JPEG
 
 
-class Row(NamedTuple):
-    """A line of a table, as text."""
-
-    label: str
-    psnr: str
-    ssim: str
-    source: str
-    gain: str = ""
-
-
-def rows(evaluation: Evaluation) -> list[Row]:
-    """Return our means, those of the inputs, then the published ones."""
-    ours, found = _row(evaluation.label, evaluation.mean, evaluation.scope()), evaluation.mean
-    given = []
-    if found is not None and found.input is not None:
-        given = [Row("input", f"{found.input:.3f}", "", "")]
-    return [ours, *given, *map(_published, evaluation.protocol.published)]
-
-
-def suite_rows(
-    suite: Suite, evaluations: Sequence[tuple[str, Evaluation]], average: Scores | None
-) -> list[Row]:
-    """Return every data set's means, their average, and the published averages."""
-    ours = [_row(folder, each.mean, each.scope()) for folder, each in evaluations]
-    scope = f"{len(evaluations)} of {len(suite.members)} data sets"
-    incomplete = sum(not each.complete for _, each in evaluations)
-    scope += f", {incomplete} of them incomplete" if incomplete else ""
-    return [*ours, _row("average", average, scope), *map(_published, suite.published)]
+_HEADS = ("", "PSNR dB", "SSIM", "gain dB", "")
 
 
 def header(evaluation: Evaluation) -> str:
@@ -61,27 +35,36 @@ def header(evaluation: Evaluation) -> str:
     return f"{protocol.title} (protocol {protocol.name}): {evaluation.description()}"
 
 
-def data_set_table(evaluation: Evaluation) -> str:
-    """Return the table of one data set."""
-    return table(header(evaluation), rows(evaluation))
+def data_set_table(evaluation: Evaluation) -> Table:
+    """Return our means, those of the inputs, then the published ones."""
+    ours, found = _line(evaluation.label, evaluation.mean, evaluation.scope()), evaluation.mean
+    given = []
+    if found is not None and found.input is not None:
+        given = [("input", f"{found.input:.3f}", "", "", "")]
+    lines = [ours, *given, *map(_published, evaluation.protocol.published)]
+    return Table(header(evaluation), _HEADS, lines).shortened()
 
 
-def table(title: str, lines: Sequence[Row]) -> str:
-    """Return a table for a terminal."""
-    width = max(len(line.label) for line in lines)
-    gains = any(line.gain for line in lines)
-    body = [f"{'':{width}}  PSNR dB    SSIM{'    gain' if gains else ''}"]
-    for line in lines:
-        gain = f"  {line.gain:>6}" if gains else ""
-        numbers = f"{line.psnr:>7}  {line.ssim:>6}{gain}"
-        body.append(f"{line.label:{width}}  {numbers}  {line.source}".rstrip())
-    return "\n".join([title, *body])
+def suite_table(
+    suite: Suite, evaluations: Mapping[str, Evaluation], average: Scores | None
+) -> Table:
+    """Return every data set's means, their average, and the published averages."""
+    ours = [_line(folder, each.mean, each.scope()) for folder, each in evaluations.items()]
+    scope = f"{len(evaluations)} of {len(suite.members)} data sets"
+    incomplete = sum(not each.complete for each in evaluations.values())
+    scope += f", {incomplete} of them incomplete" if incomplete else ""
+    lines = [*ours, _line("average", average, scope), *map(_published, suite.published)]
+    return Table(f"{suite.title} ({suite.name})", _HEADS, lines).shortened()
 
 
-def _published(published: Published) -> Row:
+def stated(published: Published) -> tuple[str, str]:
+    """Return PSNR and SSIM with the digits they were published with; "" where there is none."""
     ssim = "" if published.ssim is None else _as_stated(published.ssim, 3)
-    label = f"{published.model}, published"
-    return Row(label, _as_stated(published.psnr, 2), ssim, published.source)
+    return _as_stated(published.psnr, 2), ssim
+
+
+def _published(published: Published) -> tuple[str, ...]:
+    return (f"{published.model}, published", *stated(published), "", published.source)
 
 
 def _as_stated(value: float, digits: int) -> str:
@@ -89,11 +72,11 @@ def _as_stated(value: float, digits: int) -> str:
     return f"{value:.{digits if round(value, digits) == value else digits + 1}f}"
 
 
-def _row(label: str, scores: Scores | None, source: str) -> Row:
+def _line(label: str, scores: Scores | None, source: str) -> tuple[str, ...]:
     if scores is None:
-        return Row(label, "–", "–", source)
+        return label, "–", "–", "", source
     gain = "" if scores.gain is None else f"{scores.gain:+.3f}"
-    return Row(label, f"{scores.psnr:.3f}", f"{scores.ssim:.4f}", source, gain)
+    return label, f"{scores.psnr:.3f}", f"{scores.ssim:.4f}", gain, source
 
 
 def figures(restored: RestoredSample, sampled: bool = False) -> list[tuple[str, str]]:
@@ -163,12 +146,41 @@ def write_report(
         "evaluation.html",
         title=f"{protocol.title}: {evaluation.label}",
         header=header(evaluation),
-        rows=rows(evaluation),
+        table=data_set_table(evaluation),
         failures=evaluation.failures,
         largest_error=f"{LARGEST_ERROR:g}",
         strips={title: each for title, each in strips.items() if each},
         images=[(printable(name), scores) for name, scores in scored.items()],
         provenance=json.dumps(evaluation.provenance, indent=1),
+    )
+    with replacing(folder / "report.html") as file:
+        file.write(page.encode())
+
+
+def write_overview(
+    folder: Path,
+    tables: Sequence[Table],
+    reports: Mapping[str, str],
+    failures: Sequence[str],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write a report.html of several evaluations, and its first table to table.md and table.tex.
+
+    Args:
+      folder: where.
+      tables: one or more.
+      reports: where the reports of the evaluations lie, relative to the folder, by their names.
+      failures: one line for each picture or data set that has no scores.
+      provenance: what the scores were made with; JSON values.
+    """
+    tables[0].write(folder)
+    page = render(
+        "overview.html",
+        title=tables[0].title,
+        tables=tables,
+        reports={printable(name): path for name, path in reports.items()},
+        failures=failures,
+        provenance=json.dumps(provenance, indent=1),
     )
     with replacing(folder / "report.html") as file:
         file.write(page.encode())

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +17,7 @@ from dgunet_jax.data.folders import files_below
 from dgunet_jax.evaluation.protocols import Protocol
 from dgunet_jax.images import read_image
 from dgunet_jax.metrics import opencv
+from dgunet_jax.models.network import DGUNet
 from dgunet_jax.restoration.pipeline import ahead, restored, turns
 from dgunet_jax.restoration.plan import Schedule
 from dgunet_jax.restoration.restorer import Restorer
@@ -278,6 +279,14 @@ class Method:
             takes = f"pads pictures to multiples of {config.multiple}"
             needs = f"padded to multiples of {protocol.padding}"
             raise UserError(f"{self.path}: {takes}; {protocol.title} is {needs}")
+
+    def network(self) -> tuple[DGUNet, Mapping[str, Any]]:
+        """Return the network of a checkpoint and its variables.
+
+        Raises:
+          UserError: the checkpoint cannot be read.
+        """
+        return self._checkpoint.model, self._checkpoint.variables
 
     def source(self, protocol: Protocol) -> Source:
         """Return what restores the samples of a protocol that `check` accepts.

@@ -15,10 +15,11 @@ import numpy as np
 from dgunet_jax import checkpoints
 from dgunet_jax.about import About
 from dgunet_jax.data.pipeline import batch_names
+from dgunet_jax.models.work import count
 from dgunet_jax.system import hosts, provenance, runs, terminal
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.files import locked
-from dgunet_jax.training import cost, guard, validation
+from dgunet_jax.training import guard, validation
 from dgunet_jax.training.config import TrainConfig
 from dgunet_jax.training.guard import Stop, stop_signals
 from dgunet_jax.training.log import (
@@ -202,7 +203,7 @@ class _Run:
         """Of a step, on all devices; its program is traced once, for this and for running it."""
         step: Any = self._step_fn
         program = step.trace(self._state, batch)
-        return cost.count(program.jaxpr.jaxpr) * self._prepared.mesh.size / 1e9
+        return count(program.jaxpr.jaxpr) * self._prepared.mesh.size / 1e9
 
     def _look(self, metrics: Metrics, step: int) -> None:
         guard.check(self._config.guard, metrics, step, self._names)
