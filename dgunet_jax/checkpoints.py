@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dgunet_jax import hub
 from dgunet_jax.about import About
 from dgunet_jax.convert import safetensors_file
 from dgunet_jax.directories import (
@@ -45,6 +46,7 @@ class Checkpoint:
     """A network that was read, and how.
 
     Attributes:
+      path: what was read; the copy of what lies on the Hub.
       model, variables: the network.
       stages_assumed: whether the number of stages is neither in the checkpoint nor given.
       weights: of several sets in the file the one that was read, by the keys that lead to it;
@@ -54,6 +56,7 @@ class Checkpoint:
       about: what the checkpoint says of its training.
     """
 
+    path: Path
     model: DGUNet
     variables: dict[str, Any]
     stages_assumed: bool = False
@@ -71,7 +74,8 @@ def load(
       path: an official `.pth`, `.pt` or `.pkl` file (read without PyTorch), packed or unpacked; a
         safetensors file, ours or with official names; a checkpoint directory; a run's working
         directory, which means its best checkpoint. Content decides, not the ending. Or the name of
-        a network that is installed with the package (`installed`), where no file has it.
+        a network that is installed with the package (`installed`), where no file has it; or
+        "hf://OWNER/NAME" on the Hugging Face Hub (see `hub`).
       num_stages: K of an official DGUNet file, which does not tell; 7 if not given. Elsewhere it
         must agree, unless the middle stages share weights: then it may be any number.
       weights: which of several sets of weights, by the keys that lead to it in the file, joined by
@@ -112,7 +116,7 @@ def _read_remote(path: Path, num_stages: int | None, weights: str | None) -> Che
     def read_file(copy: Path) -> Checkpoint:
         found = _read(copy, num_stages, weights)
         notes = tuple(note.replace(str(copy), str(path)) for note in found.notes)
-        return dataclasses.replace(found, notes=notes)
+        return dataclasses.replace(found, path=path, notes=notes)
 
     return read_copy(path, read_file)
 
@@ -128,7 +132,12 @@ def installed_file(name: str) -> Path:
 
 
 def located(path: Path) -> Path:
-    """Return the file of an installed network for its name, and any other path as it is."""
+    """Return the file of an installed network for its name, and any other path as it is.
+
+    What is on the Hub is downloaded.
+    """
+    if str(path).startswith(hub.SCHEME):
+        return hub.download(str(path))
     named = path == Path(path.name) and path.name in installed() and not path.exists()
     return installed_file(path.name) if named else path
 
@@ -173,7 +182,7 @@ def _read(path: Path, num_stages: int | None, weights: str | None) -> Checkpoint
         if num_stages == 2:
             params = {name: part for name, part in params.items() if name != "middle"}
     variables = {"params": jax.tree.map(jnp.asarray, params)}
-    return Checkpoint(DGUNet(config), variables, notes=notes, about=about)
+    return Checkpoint(path, DGUNet(config), variables, notes=notes, about=about)
 
 
 def _kind(path: Path) -> Literal["torch", "safetensors"]:
@@ -213,11 +222,16 @@ def _official(
     else:
         found = pytorch.read_official(saved, num_stages, weights, dict)
     notes = tuple(f"{path}: {note}" for note in found.notes)
-    return Checkpoint(found.model, found.variables, found.stages_assumed, found.weights, notes)
+    read = found.model, found.variables, found.stages_assumed, found.weights
+    return Checkpoint(path, *read, notes)
 
 
 def save(
-    path: PathLike, model: DGUNet, variables: Mapping[str, Any], about: About | None = None
+    path: PathLike,
+    model: DGUNet,
+    variables: Mapping[str, Any],
+    about: About | None = None,
+    push_to: str | None = None,
 ) -> None:
     """Write a network to a `.safetensors` file, an official-style `.pth` file, or a checkpoint
     directory.
@@ -229,12 +243,16 @@ def save(
 
     Args:
       about: what is known of the training; a `.pth` file does not hold it.
+      push_to: OWNER/NAME of a repository on the Hugging Face Hub that a safetensors file is copied
+        to when it is written (`hub.push`).
 
     Raises:
       UserError: another ending; a network the format cannot hold, or variables of another one; a
         place that cannot be written.
     """
     path = as_path(path)
+    if push_to is not None and path.suffix.lower() != _SAFETENSORS:
+        raise UserError(f"{path}: what is pushed to {push_to} must be a {_SAFETENSORS} file")
     if "params" not in variables:
         raise UserError(f"{path}: the variables have no 'params'")
     check_params(model.config, variables["params"])
@@ -255,6 +273,8 @@ def save(
         raise UserError(f"{path}: the ending must be one of {endings}, or none for a directory")
     else:
         write_directory(path, model.config, variables["params"], about)
+    if push_to is not None:
+        hub.push(path, push_to, about or About())
 
 
 def check_params(config: DGUNetConfig, params: Mapping[str, Any]) -> None:

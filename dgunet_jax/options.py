@@ -49,8 +49,8 @@ def path(text: str) -> Path:
 
 SIDD_PAIRS = "{}/{}_NOISY_SRGB_{}.PNG -> {}/{}_GT_SRGB_{}.PNG"  # as the set is published
 CHECKPOINTS = (
-    "an official .pth or .pkl file, a safetensors file, a checkpoint or run directory; content"
-    " decides, not the ending"
+    "an official .pth or .pkl file, a safetensors file, a checkpoint or run directory (content"
+    " decides, not the ending), the name of an installed network, or hf://OWNER/NAME"
 )
 
 

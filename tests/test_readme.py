@@ -39,7 +39,7 @@ def workplace(tmp_path, monkeypatch):
     for folder in ("GoPro/test/A/blur", "GoPro/test/A/sharp", "my_pairs/input", "my_pairs/target"):
         pathlib.Path(folder).mkdir(parents=True)
         Image.fromarray(pixels[: 24 if "test" in folder else 20, :24]).save(f"{folder}/1.png")
-    dgunet_jax.save("runs/denoise/checkpoints/1", model, variables)
+    dgunet_jax.save("runs/mine/checkpoints/1", model, variables)
     pathlib.Path("CBSD68").mkdir()
     Image.fromarray(pixels[:24, :24]).save("CBSD68/1.png")
     monkeypatch.setattr(comparing, "SIDE", 32)

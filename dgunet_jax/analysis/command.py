@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
         facts.append(f"gradient flow: loss {loss} of {_OF_STAGES[loss_stages]}, {origin}")
     content = {
         "checkpoint": printable(options.checkpoint),
-        "checkpoint_sha256": checkpoint_hash(options.checkpoint, checkpoint.variables),
+        "checkpoint_sha256": checkpoint_hash(checkpoint.path, checkpoint.variables),
         **({"stages_assumed": True} if checkpoint.stages_assumed else {}),
         "image": printable(options.image),
         "clean": None if options.clean is None else printable(options.clean),

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from dgunet_jax import __version__
-from dgunet_jax.checkpoints import located
 from dgunet_jax.data.degradations import Degradation
 from dgunet_jax.data.folders import lies_in, visible
 from dgunet_jax.data.pairs import Pattern
@@ -92,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
         return _check(members, options.data, pattern)
     _check_options(options)
     suite = SUITES.get(options.dataset)
-    paths = list(map(located, options.checkpoint or ())) or [options.restored]
+    paths = options.checkpoint or [options.restored]
     tasks = [_task(options, path, pattern) for path in paths]
     if len(tasks) == 1:
         return conduct(members, tasks[0], suite)

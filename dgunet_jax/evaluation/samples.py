@@ -346,7 +346,7 @@ class Method:
 
     @functools.cached_property
     def _sha256(self) -> str:
-        return checkpoint_hash(self.path, self._checkpoint.variables)
+        return checkpoint_hash(self._checkpoint.path, self._checkpoint.variables)
 
     @functools.cached_property
     def _mesh(self) -> Mesh | None:

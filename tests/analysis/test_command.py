@@ -1,5 +1,6 @@
 """`dgunet analyze` from the command to its files, on networks of random weights."""
 
+import hashlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 import dgunet_jax
+from dgunet_jax import checkpoints
 from dgunet_jax.analysis import progress
 from dgunet_jax.cli import main
 from dgunet_jax.metrics import psnr
@@ -317,3 +319,12 @@ def test_one_middle_stage_has_weights_of_its_own(folder, measured, tmp_path, cap
     words = ["--checkpoint", str(tmp_path / "three.safetensors"), str(folder / "noisy.png")]
     assert main(["analyze", *words, "--no-cache", "--output", str(tmp_path / "out")]) == 0
     assert "3 stages, weights of their own" in capsys.readouterr().out
+
+
+def test_an_installed_network_is_analysed_by_its_name(folder, measured, tmp_path):
+    words = ["--checkpoint", "denoise", str(folder / "noisy.png"), "--no-cache", "--quick"]
+    assert main(["analyze", *words, "--output", str(tmp_path / "out")]) == 0
+    numbers = json.loads((tmp_path / "out/analysis.json").read_text())
+    content = checkpoints.installed_file("denoise").read_bytes()
+    assert numbers["checkpoint"] == "denoise"
+    assert numbers["checkpoint_sha256"] == hashlib.sha256(content).hexdigest()
