@@ -156,8 +156,10 @@ def add_installed(restore: argparse.ArgumentParser) -> None:
     restore.add_argument(
         "--model",
         metavar="NAME",
-        help="a network that comes with the package, in place of --checkpoint (default: auto,"
-        f" {DENOISER}, or {ANY_OPERATOR} with --operator); dgunet models lists them",
+        help="a network that comes with the package, in place of --checkpoint: denoise, Gaussian"
+        " noise (not that of cameras, JPEG or blur); camera, noise of cameras and phones (not"
+        " strong noise or JPEG); deblock, JPEG (not noise); any_operator, with --operator (not an unknown"
+        f" blur); default: auto, {DENOISER}, or {ANY_OPERATOR} with --operator",
     )
     restore.add_argument(
         "--strength",
@@ -335,13 +337,19 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
 def add_analysis(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser, required=True)
     parser.add_argument(
-        "image",
+        "images",
         metavar="IMAGE",
         type=path,
-        help="the degraded picture; for compressive sensing and with --degradation the clean one",
+        nargs="+",
+        help="the degraded picture; for compressive sensing and with --degradation the clean one;"
+        " of several each has a folder of its name in DIR",
     )
     parser.add_argument(
-        "--clean", metavar="IMAGE", type=path, help="the clean picture, if there is one"
+        "--clean",
+        metavar="IMAGE",
+        type=path,
+        action="append",
+        help="the clean picture, if there is one; of several pictures one for each, in their order",
     )
     parser.add_argument(
         "--degradation",

@@ -17,7 +17,7 @@ from dgunet_jax.data.degradations import Degradation
 from dgunet_jax.images import read_image
 from dgunet_jax.models.config import DGUNetConfig
 from dgunet_jax.system.compilation import use_cache
-from dgunet_jax.system.errors import UserError, one_line, printable, reason
+from dgunet_jax.system.errors import UserError, listed, one_line, printable, reason
 from dgunet_jax.system.files import check_folder, read_bytes, replacing
 from dgunet_jax.system.provenance import checkpoint_hash, versions
 from dgunet_jax.system.terminal import say, show
@@ -28,12 +28,25 @@ _OF_STAGES = {"all": "all stages, summed", "last": "the last stage"}
 
 
 def run(options: argparse.Namespace) -> int:
-    """Analyze a checkpoint at an image; write analysis.json, figures and report.html.
+    """Analyze a checkpoint at images; write analysis.json, figures and report.html of each.
 
     Raises:
       UserError: the checkpoint, an image or an option cannot be used, or nothing can be written.
     """
     use_cache(not options.no_cache)
+    images, clean = options.images, options.clean or [None] * len(options.images)
+    if len(clean) != len(images):
+        raise UserError(f"--clean: is given {len(clean)} times, for {len(images)} pictures")
+    folders = [image.stem for image in images] if len(images) > 1 else [""]
+    if len(set(folders)) < len(folders):
+        raise UserError(f"{listed([*map(str, images)])}: must have different names")
+    for image, one, folder in zip(images, clean, folders, strict=True):
+        changed = {"image": image, "clean": one, "output": options.output / folder}
+        _analyze(argparse.Namespace(**{**vars(options), **changed}))
+    return 0
+
+
+def _analyze(options: argparse.Namespace) -> None:
     if not 0 <= options.seed < _SEEDS:
         raise UserError(f"--seed {options.seed}: must be from 0 to {_SEEDS - 1}")
     check_folder(options.output)
@@ -100,7 +113,6 @@ def run(options: argparse.Namespace) -> int:
     _write(options.output, files)
     for line in (*facts, *verdicts.values(), f"wrote {options.output / 'report.html'}"):
         show(line)
-    return 0
 
 
 def _loss(checkpoint: Path) -> tuple[str, LossStages, str]:

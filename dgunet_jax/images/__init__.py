@@ -14,7 +14,7 @@ from dgunet_jax.images.io import (
     read_rgb,
     write,
 )
-from dgunet_jax.images.picture import Picture, bands, grey, luma, side_by_side, to_uint8
+from dgunet_jax.images.picture import Picture, bands, captioned, grey, luma, side_by_side, to_uint8
 from dgunet_jax.images.stored import Header, NotAPicture
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "NotAPicture",
     "Picture",
     "bands",
+    "captioned",
     "check_writable",
     "encode",
     "grey",

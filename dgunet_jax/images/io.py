@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from dgunet_jax.images import tiff
 from dgunet_jax.images.formats import BEGINNING, READERS, png_chunk, recognise
 from dgunet_jax.images.metadata import exif_of_remark, turned_upright, upright, usable_profile
-from dgunet_jax.images.picture import Picture, grey
+from dgunet_jax.images.picture import Picture, grey, to_uint8
 from dgunet_jax.images.stored import Header, NotAPicture, Stored
 from dgunet_jax.system.errors import UserError, reason
 from dgunet_jax.system.files import replacing
@@ -220,7 +220,7 @@ def _scan(file: BinaryIO) -> Stored:
     return READERS[name](file)
 
 
-def write(path: PathLike, picture: Picture) -> None:
+def write(path: PathLike, picture: Picture | ArrayLike) -> None:
     """Write a picture in the format of the file's ending, creating the directories above it.
 
     The file appears under its name only when it is complete; an existing one is replaced. JPEG is
@@ -230,14 +230,16 @@ def write(path: PathLike, picture: Picture) -> None:
 
     Args:
       path: ending in .png, .tif, .tiff, .jpg, .jpeg, .webp or .bmp.
-      picture: what the format can hold, see `check_writable`.
+      picture: what the format can hold, see `check_writable`; or an image as `restore` returns it,
+        (H, W, 3), (H, W, 1) or (H, W), floating point, which is rounded to 8 bits (`to_uint8`).
 
     Raises:
-      UserError: the format cannot hold the picture, or the file cannot be written.
+      UserError: the format cannot hold the picture, the file cannot be written, or an array is not
+        such an image.
     """
     path = as_path(path)
     try:
-        content = encode(path.suffix, picture)
+        content = encode(path.suffix, picture if isinstance(picture, Picture) else _of(picture))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error.__cause__
     try:
@@ -246,6 +248,14 @@ def write(path: PathLike, picture: Picture) -> None:
         raise UserError(f"{path}: cannot be written: {reason(error)}") from error
     with replacing(path) as file:
         file.write(content)
+
+
+def _of(image: ArrayLike) -> Picture:
+    pixels = to_uint8(image)
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+        raise UserError(f"an image to write is (H, W), (H, W, 1) or (H, W, 3), not {pixels.shape}")
+    return Picture(pixels)
 
 
 def encode(suffix: str, picture: Picture) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from dgunet_jax.system.errors import UserError
 
@@ -170,6 +171,25 @@ def grey(picture: Picture) -> Picture:
     return dataclasses.replace(
         picture, pixels=luma(picture.pixels), alpha=None, icc_profile=None, colour_chunks=()
     )
+
+
+def captioned(image: NDArray[Any], text: str) -> NDArray[Any]:
+    """Return an image below a white band with a line of text.
+
+    Args:
+      image: uint8 or uint16 (H, W, C).
+      text: in black; what is too long for W is cut off.
+
+    Returns:
+      (H + band, W, C); the band is 20 pixels high, or a fortieth of H if that is more.
+    """
+    height, width, channels = image.shape
+    band = max(20, height // 40)
+    drawn = Image.new("L", (width, band), 255)
+    font = ImageFont.load_default(0.7 * band)
+    ImageDraw.Draw(drawn).text((band // 5, band // 2), text, 0, font, anchor="lm")
+    values = np.asarray(drawn).astype(image.dtype) * (np.iinfo(image.dtype).max // 255)
+    return np.concatenate([np.repeat(values[..., None], channels, axis=2), image])
 
 
 def side_by_side(images: Iterable[NDArray[Any]], gap: int) -> NDArray[Any]:

@@ -20,6 +20,7 @@ from dgunet_jax.images import (
     FORMATS,
     Header,
     Picture,
+    captioned,
     check_writable,
     grey,
     must_be_read,
@@ -266,9 +267,10 @@ def _write(
         restored = given + np.float32(strength) * (restored - given)
     try:
         if job.compared is not None:
-            write(job.compared, _strip(picture, [restored]))
+            write(job.compared, _strip(picture, {"restored": restored}))
         if job.stages is not None:
-            write(job.stages, _strip(picture, estimates))
+            named = {f"x{k}": estimate for k, estimate in enumerate(estimates, 1)}
+            write(job.stages, _strip(picture, named))
         # The last, so that a picture that exists has everything else too.
         write(job.restored, picture.with_colours(restored))
     except UserError as error:
@@ -280,10 +282,10 @@ def _write(
         ) from error
 
 
-def _strip(picture: Picture, estimates: Iterable[NDArray[np.float32]]) -> Picture:
-    """The picture as it was, then estimates; opaque."""
-    images = [picture, *map(picture.with_colours, estimates)]
-    strip = side_by_side((image.pixels for image in images), GAP)
+def _strip(picture: Picture, estimates: Mapping[str, NDArray[np.float32]]) -> Picture:
+    """The picture as it was, then estimates, below their names; opaque."""
+    named = {"input": picture} | {k: picture.with_colours(each) for k, each in estimates.items()}
+    strip = side_by_side((captioned(each.pixels, name) for name, each in named.items()), GAP)
     return dataclasses.replace(picture, pixels=strip, alpha=None, exif=None, xmp=None)
 
 

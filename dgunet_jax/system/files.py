@@ -151,6 +151,8 @@ _LONGEST = 1000  # bytes of a lock that are looked at
 def locked(workdir: Path, name: str = _NAME) -> Iterator[None]:
     """Make the folder and hold its lock, which ends with the process however that ends.
 
+    If the block raises before anything else is in a folder that was made here, the folder goes.
+
     Remote folders are not locked: storage knows no lock that would end with a process.
 
     Args:
@@ -166,6 +168,7 @@ def locked(workdir: Path, name: str = _NAME) -> Iterator[None]:
         yield
         return
     path = workdir / name
+    made = not workdir.exists()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         # O_NONBLOCK: a pipe of that name would wait for its other end.
@@ -184,6 +187,13 @@ def locked(workdir: Path, name: str = _NAME) -> Iterator[None]:
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {reason(error)}") from error
         yield
+    except BaseException:
+        if made:
+            with contextlib.suppress(OSError):
+                if os.listdir(workdir) == [name]:
+                    path.unlink()
+                    workdir.rmdir()
+        raise
     finally:
         os.close(file)
 

@@ -60,6 +60,8 @@ def run(command: Callable[[], int]) -> int:
     Raises:
       SystemExit: a signal asked to end, so that what is being written is removed first.
     """
+    # XLA logs tens of lines as errors when it takes more than a second; what fails is raised.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _usable_process(), _signals_raise():
         try:
             status = command()

@@ -328,3 +328,18 @@ def test_an_installed_network_is_analysed_by_its_name(folder, measured, tmp_path
     content = checkpoints.installed_file("denoise").read_bytes()
     assert numbers["checkpoint"] == "denoise"
     assert numbers["checkpoint_sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_several_pictures_have_folders_of_their_own(folder, model, measured, tmp_path, capsys):
+    words = ["--checkpoint", str(folder / "model.safetensors"), "--no-cache", "--quick"]
+    pictures = [str(folder / "noisy.png"), str(folder / "large.png")]
+    out = ["--output", str(tmp_path / "out")]
+    assert main(["analyze", *words, *pictures, *out]) == 0
+    for name in ("noisy", "large"):
+        numbers = json.loads((tmp_path / "out" / name / "analysis.json").read_text())
+        assert numbers["image"].endswith(f"/{name}.png")
+    clean = ["--clean", str(folder / "clean.png")]
+    assert main(["analyze", *words, *pictures, *clean, *out]) == 2
+    assert "--clean: is given 1 times, for 2 pictures" in capsys.readouterr().err
+    assert main(["analyze", *words, *pictures[:1] * 2, *out]) == 2
+    assert "must have different names" in capsys.readouterr().err

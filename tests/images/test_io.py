@@ -22,6 +22,7 @@ from dgunet_jax.images import (
     read,
     read_header,
     read_rgb,
+    to_uint8,
     write,
 )
 from dgunet_jax.system.errors import UserError
@@ -411,3 +412,25 @@ def test_formats_are_those_of_messages(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"8BPS\0\1")
     formats = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]}"
     assert refusal(tmp_path / "a") == f"is a Photoshop file; only {formats} files are read"
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7, 1), (5, 7)])
+def test_an_image_of_a_network_is_written(tmp_path, shape):
+    image = np.random.default_rng(0).uniform(-0.2, 1.2, shape).astype(np.float32)
+    write(tmp_path / "a.png", image)
+    np.testing.assert_array_equal(read(tmp_path / "a.png").pixels.reshape(shape), to_uint8(image))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((5, 7, 2)), r"a.png: an image to write is \(H, W\), .* not \(5, 7, 2\)"),
+        (np.zeros((1, 5, 7, 3)), r"a.png: an image to write is"),
+        (np.zeros((5, 7, 3), np.uint8), r"a.png: an image to round must be floating point"),
+        (np.full((5, 7, 3), np.nan), r"a.png: an image to round has 105 values that are NaN"),
+    ],
+)
+def test_what_is_not_an_image_is_not_written(tmp_path, image, message):
+    with pytest.raises(UserError, match=message):
+        write(tmp_path / "a.png", image)
+    assert not (tmp_path / "a.png").exists()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dgunet_jax.images import Picture, side_by_side, to_uint8
+from dgunet_jax.images import Picture, captioned, side_by_side, to_uint8
 from dgunet_jax.system.errors import UserError
 from tests.images.encodings import deep, photograph
 
@@ -136,3 +136,17 @@ def test_side_by_side_puts_white_between_images(channels: int, gap: int):
 def test_side_by_side_leaves_one_image_as_it_is():
     image = np.zeros((2, 3, 1), np.float32)
     np.testing.assert_array_equal(side_by_side([image], 8), image)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_caption_stands_above_the_image(dtype, channels):
+    image = np.full((30, 200, channels), 7, dtype)
+    below = captioned(image, "input")
+    assert below.dtype == dtype and below.shape == (50, 200, channels)
+    np.testing.assert_array_equal(below[20:], image)
+    peak = np.iinfo(dtype).max
+    assert below[:20, :60].min() < peak // 8
+    assert (below[:20, 100:] == peak).all()
+    assert not np.array_equal(below, captioned(image, "x1"))
+    assert captioned(image[:, :3], "restored").shape == (50, 3, channels)

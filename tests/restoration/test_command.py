@@ -170,7 +170,10 @@ def test_side_by_side(restore, restorer):
     assert restore("cat.png", "grey.png", "--compare", "--stages", "--suffix", "_r")[0] == 0
     compared, strip = read("out/cat_r_compare.png").pixels, read("out/cat_r_stages.png").pixels
     restored = read("out/cat_r.png").pixels
-    assert compared.shape == (24, 2 * 32 + 8, 3)
+    assert compared.shape == (20 + 24, 2 * 32 + 8, 3)
+    for left in (0, 40):  # each below its name
+        assert compared[:20, left : left + 32].min() < 128 < compared[:20, left : left + 32].max()
+    compared, strip = compared[20:], strip[20:]
     np.testing.assert_array_equal(compared[:, :32], CAT)
     np.testing.assert_array_equal(compared[:, 32:40], 255)
     np.testing.assert_array_equal(compared[:, 40:], restored)
@@ -180,7 +183,7 @@ def test_side_by_side(restore, restorer):
     for k, estimate in enumerate(stages, 1):
         assert np.abs(strip[:, k * 40 : k * 40 + 32] - estimate).max() <= 1
     np.testing.assert_array_equal(strip[:, -32:], restored)
-    assert read("out/grey_r_compare.png").pixels.shape == (24, 72, 1)
+    assert read("out/grey_r_compare.png").pixels.shape == (44, 72, 1)
 
 
 def test_formats(restore):

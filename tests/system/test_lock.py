@@ -78,3 +78,16 @@ def test_locked_refuses_what_is_not_a_file(tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(UserError, match="run: cannot be written: Is a directory"), locked(folder):
         pass
+
+
+def test_a_start_that_fails_leaves_no_folder(tmp_path):
+    with pytest.raises(UserError, match=r"^wrong$"), locked(tmp_path / "run"):
+        raise UserError("wrong")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "old").mkdir()
+    for folder, made in (("old", ()), ("new", ("results",))):
+        with pytest.raises(KeyboardInterrupt), locked(tmp_path / folder):
+            for name in made:
+                (tmp_path / folder / name).touch()
+            raise KeyboardInterrupt
+        assert sorted(os.listdir(tmp_path / folder)) == ["lock", *made]
