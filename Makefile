@@ -3,6 +3,7 @@
 PYTHON ?= python3
 WORKDIR ?= runs/quickstart
 PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
+DIST ?= dist
 FUZZ_ARGS ?= --count 1000 --seed 0
 CHAOS_ARGS ?= --kills 20 --seed 0
 
@@ -14,7 +15,7 @@ REQUIREMENTS := setup.cfg constraints.txt
 .DEFAULT_GOAL := help
 # Two installations at once would spoil the environment.
 .NOTPARALLEL:
-.PHONY: help quickstart test test-torch test-extras test-latest fuzz chaos lint docs bench clean
+.PHONY: help quickstart test test-torch test-extras test-latest fuzz chaos lint docs dist bench clean
 
 help:
 	@echo "make quickstart   train and restore in a few minutes on a CPU (WORKDIR=$(WORKDIR))"
@@ -26,6 +27,7 @@ help:
 	@echo "make chaos        kill the quickstart at random and compare its end (CHAOS_ARGS=$(CHAOS_ARGS))"
 	@echo "make lint         check style, format and types"
 	@echo "make docs         build the reference of the public names in build/api"
+	@echo "make dist         build the wheel and the sdist in DIST, and check what is in them (DIST=$(DIST))"
 	@echo "make bench        run the benchmarks"
 	@echo "make clean        remove the environment, the caches and the built packages (runs/ stays)"
 	@echo "Set PYTHON=python3.x to choose the interpreter the environment is made with."
@@ -63,6 +65,12 @@ lint: $(VENV)/.installed-dev $(VENV)/.installed-extras $(VENV)/.installed-torch
 # The reference of the public names, from their docstrings.
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/build_api.py build/api
+
+dist: $(VENV)/.installed-dev
+	rm -rf $(DIST) build/lib build/bdist.*
+	$(BIN)/python -m build --no-isolation --outdir $(DIST) .
+	$(BIN)/python -m twine check --strict $(DIST)/*
+	$(BIN)/python -m tests.distribution $(DIST)
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.run

@@ -6,7 +6,7 @@ Names are imported when they are first used.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
 if TYPE_CHECKING:
     from dgunet_jax import analysis, images, metrics, operators

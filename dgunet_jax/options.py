@@ -158,8 +158,8 @@ def add_installed(restore: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a network that comes with the package, in place of --checkpoint: denoise, Gaussian"
         " noise (not that of cameras, JPEG or blur); camera, noise of cameras and phones (not"
-        " strong noise or JPEG); deblock, JPEG (not noise); any_operator, with --operator (not an unknown"
-        f" blur); default: auto, {DENOISER}, or {ANY_OPERATOR} with --operator",
+        " strong noise or JPEG); deblock, JPEG (not noise); any_operator, with --operator (not an"
+        f" unknown blur); default: auto, {DENOISER}, or {ANY_OPERATOR} with --operator",
     )
     restore.add_argument(
         "--strength",

@@ -8,6 +8,7 @@ import runpy
 import types
 import typing
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from ml_collections import ConfigDict, config_dict
@@ -318,7 +319,8 @@ def read_config(path: str, changes: Mapping[str, str] | None = None) -> TrainCon
 
     Args:
       path: of a Python file whose `get_config()` returns the settings, as a dict or ConfigDict; or
-        FILE:VARIANT for those of `get_config(VARIANT)`.
+        FILE:VARIANT for those of `get_config(VARIANT)`. Where there is no such file, "gopro" and
+        "configs/gopro.py" mean the recipe of that name that is installed with the package.
       changes: texts of values by names such as "data.patch". "None" stands for no value.
 
     Raises:
@@ -328,6 +330,7 @@ def read_config(path: str, changes: Mapping[str, str] | None = None) -> TrainCon
     parsed = {name: _parsed(name, text) for name, text in (changes or {}).items()}
     name, colon, variant = path.partition(":")
     file = user_path(name)
+    file = file if file.is_file() else _recipe(name)
     if not file.is_file():
         raise UserError(f"--config {name}: no such file")
     try:
@@ -350,6 +353,14 @@ def read_config(path: str, changes: Mapping[str, str] | None = None) -> TrainCon
             group = group.setdefault(each, {})
         group[last] = value
     return from_config_dict(values)
+
+
+def _recipe(name: str) -> Path:
+    """Return where a recipe of the package lies, in the package or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    places = (package / "configs", package.parent / "configs")
+    file = f"{name.removeprefix('configs/').removesuffix('.py')}.py"
+    return next((place / file for place in places if (place / file).is_file()), places[0] / file)
 
 
 def kind_of(name: str) -> Any:

@@ -217,3 +217,14 @@ def test_parse_takes_settings_in_every_form():
 def test_read_config_names_settings_that_do_not_exist_and_wrong_values(file, name, text, message):
     with pytest.raises(UserError, match=message):
         read_config(file, {name: text})
+
+
+@pytest.mark.parametrize("name", ["gopro", "gopro.py", "configs/gopro.py"])
+def test_recipes_are_found_by_their_names_anywhere(name, tmp_path, monkeypatch):
+    recipe = Path(__file__).parents[2] / "configs" / "gopro.py"
+    expected = read_config(f"{recipe}:plus")
+    monkeypatch.chdir(tmp_path)
+    assert read_config(f"{name}:plus") == expected
+    Path(tmp_path, name).parent.mkdir(exist_ok=True)
+    Path(tmp_path, name).write_text(Path(recipe).read_text().replace("batch=BATCH", "batch=3"))
+    assert read_config(f"{name}:plus").data.batch == 3  # a file of one's own comes first
