@@ -26,7 +26,7 @@ help:
 	@echo "make fuzz         restore a thousand damaged and exotic files (FUZZ_ARGS=$(FUZZ_ARGS))"
 	@echo "make chaos        kill the quickstart at random and compare its end (CHAOS_ARGS=$(CHAOS_ARGS))"
 	@echo "make lint         check style, format and types"
-	@echo "make docs         build the documentation in build/site"
+	@echo "make docs         run the tutorials and build the documentation in build/site"
 	@echo "make dist         build the wheel and the sdist in DIST, and check what is in them (DIST=$(DIST))"
 	@echo "make bench        run the benchmarks"
 	@echo "make clean        remove the environment, the caches and the built packages (runs/ stays)"
@@ -62,7 +62,7 @@ lint: $(VENV)/.installed-dev $(VENV)/.installed-extras $(VENV)/.installed-torch
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 
-# The variable turns off an announcement of Material for MkDocs.
+# Runs the tutorials on the way. The variable turns off an announcement of Material for MkDocs.
 docs: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
