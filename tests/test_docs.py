@@ -14,6 +14,7 @@ from dgunet_jax.training.config import read_config
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
+TUTORIALS = sorted(DOCS.glob("tutorials/*.md"))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if ">>> " in page.read_text()],
@@ -26,7 +27,7 @@ def test_code_runs_as_it_stands_there(page, tmp_path, monkeypatch):
     assert found.failed == 0
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES + TUTORIALS, ids=lambda page: page.name)
 def test_what_is_linked_is_there(page):
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
@@ -63,3 +64,33 @@ def test_commands_can_be_given_as_they_stand_there(page):
         else:
             options, changes = main.parse(words[3:])
             read_config(options.config, changes)
+
+
+def shell_lines(page):
+    """Return the lines of a page's shell blocks, and its indented commands."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    shown = re.findall(r"^ {4,}(dgunet .*)$", page.read_text(), re.MULTILINE)
+    return [line for block in blocks for line in block.splitlines()] + shown
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.name)
+def test_commands_of_tutorials_parse(page):
+    """Read them only; `make docs` runs those in blocks."""
+    for line in shell_lines(page):
+        words = shlex.split(line)
+        if words[0] == "dgunet":
+            cli.parser().parse_args(words[1:])
+        elif line.startswith(TRAIN):
+            main.parse(words[3:])
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.name)
+def test_tutorials_are_run_and_show_what_they_write(page):
+    text = page.read_text()
+    languages = re.findall(r"^```(\S.*)$", text, re.MULTILINE)
+    assert {each.split(" title=")[0] for each in languages} <= {"python", "sh"}
+    assert len(languages) == text.count("\n```\n")
+    pictures = re.findall(r"<!-- pictures: (.+) -->", text)
+    assert pictures and len(pictures) == text.count("<!--")
+    for each in "|".join(pictures).split("|"):
+        assert re.fullmatch(r" ?[\w./]+\.(png|jpg): .+", each), each
