@@ -16,6 +16,7 @@ class About:
 
     Attributes:
       task: what it restores, in a few words.
+      limits: what it is not for.
       degradation: of the inputs it was trained on, as `data.degradation` of its recipe; "pairs"
         where pictures came with what had degraded them.
       data: names of the training sets.
@@ -25,6 +26,7 @@ class About:
     """
 
     task: str = ""
+    limits: str = ""
     degradation: str = ""
     data: str = ""
     patch: int | None = None
@@ -48,7 +50,7 @@ class About:
                 str(name): (float(given), float(restored))
                 for name, (given, restored) in fields.get("scores", {}).items()
             }
-            for name in ("task", "degradation", "data"):
+            for name in ("task", "limits", "degradation", "data"):
                 fields[name] = printable(str(fields.get(name, "")))
             for name in ("patch", "steps"):
                 value: Any = fields.get(name)
@@ -63,6 +65,7 @@ class About:
             f"{name}: {value}"
             for name, value in (
                 ("task", self.task),
+                ("not for", self.limits),
                 ("trained on", self.data),
                 ("degradation", self.degradation),
                 ("patch", self.patch and f"{self.patch}×{self.patch}"),

@@ -21,11 +21,24 @@ from dgunet_jax.evaluation.scores import RESULTS
 from dgunet_jax.system.errors import UserError
 from dgunet_jax.system.terminal import run, show
 
+# What each is for, and what it is not for.
 TASKS = {
-    "denoise": "colour pictures with Gaussian noise of σ 0 to 55, which is not told",
-    "camera": "the noise of cameras and phones, and their JPEG files of quality 85 and more",
-    "deblock": "JPEG files of quality 10 to 100",
-    "any_operator": "what a known linear operator measured, with Gaussian noise of σ 0 to 25",
+    "denoise": (
+        "colour pictures with Gaussian noise of σ 0 to 55, which is not told",
+        "noise that is correlated between pixels, as that of cameras; artefacts of JPEG; blur",
+    ),
+    "camera": (
+        "the noise of cameras and phones, and their JPEG files of quality 85 and more",
+        "strong noise of a single kind, strong artefacts of JPEG, blur",
+    ),
+    "deblock": (
+        "JPEG files of quality 10 to 100",
+        "noise, blur, files that were scaled after they were compressed",
+    ),
+    "any_operator": (
+        "what a known linear operator measured, with Gaussian noise of σ 0 to 25",
+        "a blur or noise that is not known",
+    ),
 }
 
 
@@ -48,9 +61,11 @@ def main(argv: list[str] | None = None) -> int:
 def _pack(options: argparse.Namespace) -> int:
     read = checkpoints.read(options.checkpoint)
     given = {name: getattr(options, name) for name in ("steps", "degradation", "patch", "data")}
+    task, limits = TASKS[options.name]
     about = dataclasses.replace(
         read.about,
-        task=TASKS[options.name],
+        task=task,
+        limits=limits,
         scores=dict(map(_score, options.scores)),
         **{name: value for name, value in given.items() if value is not None},
     )

@@ -49,7 +49,9 @@ def test_a_choice_of_our_own_survives_in_our_formats_and_is_refused_in_the_offic
     assert not (tmp_path / "net.pth").exists()
 
 
-ABOUT = About("denoising", "gaussian(0..55) | round", "BSDS500", 128, 4000, {"σ 25": (20.5, 31.0)})
+ABOUT = About(
+    "denoising", "blur", "gaussian(0..55) | round", "BSDS500", 128, 4000, {"σ 25": (20.5, 31.0)}
+)
 
 
 @pytest.mark.parametrize("name", ["net.safetensors", "net"])
