@@ -64,6 +64,13 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     about: About = dataclasses.field(default_factory=About)
 
+    @property
+    def remark(self) -> str | None:
+        """What files that the network restores should say of it; None: nothing."""
+        if not self.stages_assumed:
+            return None
+        return f"dgunet_jax: restored with {self.model.config.num_stages} stages, which is assumed"
+
 
 def load(
     path: PathLike, num_stages: int | None = None, weights: str | None = None

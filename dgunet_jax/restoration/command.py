@@ -36,14 +36,16 @@ def run(options: argparse.Namespace) -> int:
       UserError: nothing could be restored at all.
     """
     use_cache(not options.no_cache)
-    with _pictures_of_any_size():
+    with pictures_of_any_size():
         return _restore(options)
 
 
 @contextlib.contextmanager
-def _pictures_of_any_size() -> Iterator[None]:
-    """Pillow refuses large pictures, for fear of what decoding them takes; the plan does that here,
-    before anything is decoded."""
+def pictures_of_any_size() -> Iterator[None]:
+    """Let Pillow decode large pictures, which it refuses for fear of what that takes.
+
+    The plan does so, before anything is decoded.
+    """
     limit = PIL.Image.MAX_IMAGE_PIXELS
     PIL.Image.MAX_IMAGE_PIXELS = None
     try:
@@ -109,15 +111,12 @@ def _restore(options: argparse.Namespace) -> int:
             memory=memory,
             noise=_noise(options, model.config),
         )
-        remark = None
-        if read.stages_assumed:
-            remark = f"dgunet_jax: restored with {model.config.num_stages} stages, which is assumed"
         alone = [job for job in jobs if named or job.path in paths]
         if alone:
-            failures += restore_measured(restorer, alone, named, remark)
+            failures += restore_measured(restorer, alone, named, read.remark)
         if len(alone) < len(jobs):
             rest = [job for job in jobs if job not in alone]
-            outcome = restore_files(restorer, rest, remark, options.strength)
+            outcome = restore_files(restorer, rest, read.remark, options.strength)
             failures += outcome.failures
             say(outcome.summary())
     for failure in failures:

@@ -261,10 +261,7 @@ def _write(
         raise found
     picture, estimates = found
     estimates = np.broadcast_to(estimates, (*estimates.shape[:3], 3))
-    restored = estimates[-1]
-    if strength != 1:
-        given = picture.colours()
-        restored = given + np.float32(strength) * (restored - given)
+    restored = weakened(picture, estimates[-1], strength)
     try:
         if job.compared is not None:
             write(job.compared, _strip(picture, {"restored": restored}))
@@ -280,6 +277,22 @@ def _write(
             if message.startswith(tuple(map(str, job.targets)))
             else f"{job.path}: {message}"
         ) from error
+
+
+def weakened(
+    picture: Picture, restored: NDArray[np.float32], strength: float
+) -> NDArray[np.float32]:
+    """Return input + `strength` · (restored − input), (H, W, 3).
+
+    Args:
+      picture: the input.
+      restored: (H, W, 3); of strength 1 as it is.
+      strength: 0 to 1.
+    """
+    if strength == 1:
+        return restored
+    given = picture.colours()
+    return given + np.float32(strength) * (restored - given)
 
 
 def _strip(picture: Picture, estimates: Mapping[str, NDArray[np.float32]]) -> Picture:
