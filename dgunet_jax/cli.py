@@ -13,6 +13,7 @@ from dgunet_jax.options import (
     OUTPUT,
     Parser,
     add_analysis,
+    add_demo,
     add_evaluation,
     add_installed,
     add_pairs,
@@ -131,6 +132,14 @@ def parser() -> argparse.ArgumentParser:
     _add_restore(commands)
     _add_evaluate(commands)
     _add_analyze(commands)
+    demo = commands.add_parser(
+        "demo",
+        help="show restoring on a local page, stage by stage",
+        description="Serves a page that restores pictures and shows every stage of the network."
+        " Pictures stay on this machine. Needs pip install 'dgunet_jax[demo]'.",
+    )
+    demo.set_defaults(run=_demo)
+    add_demo(demo)
     return parser
 
 
@@ -252,6 +261,12 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _analyze(options: argparse.Namespace) -> int:
     from dgunet_jax.analysis.command import run
+
+    return run(options)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from dgunet_jax.demo.command import run
 
     return run(options)
 

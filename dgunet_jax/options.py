@@ -109,11 +109,7 @@ def add_computation(arguments: Arguments, *, mesh_default: str) -> None:
         " this side around each pixel, a multiple of 8; of a network trained on small patches about"
         " twice their side (default: of the whole picture, as the published numbers are made)",
     )
-    arguments.add_argument(
-        "--memory",
-        metavar="SIZE",
-        help="use no more on each device, as 6G or 500M; on a CPU, for pictures too (default: all)",
-    )
+    add_memory(arguments)
     arguments.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the computation")
     arguments.add_argument(
         "--precision",
@@ -123,6 +119,14 @@ def add_computation(arguments: Arguments, *, mesh_default: str) -> None:
         " fast mode, TF32 on GPUs and bfloat16 on TPUs",
     )
     add_no_cache(arguments)
+
+
+def add_memory(arguments: Arguments) -> None:
+    arguments.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="use no more on each device, as 6G or 500M; on a CPU, for pictures too (default: all)",
+    )
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
@@ -390,4 +394,26 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="of random directions, 0 … 2³² − 1 (default: 0)"
     )
     add_reading(parser)
+    add_no_cache(parser)
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        metavar="C",
+        nargs="+",
+        type=path,
+        default=[],
+        help=f"also offer these networks: {CHECKPOINTS}",
+    )
+    parser.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        help="of this machine, at which it answers (default: 127.0.0.1, to this machine alone)",
+    )
+    parser.add_argument(
+        "--port", metavar="N", type=int, default=7860, help="0: any free one (default: 7860)"
+    )
+    add_memory(parser)
     add_no_cache(parser)

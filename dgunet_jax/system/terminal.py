@@ -18,6 +18,7 @@ _EXTRAS = {
     **dict.fromkeys(("absl", "clu", "grain", "ml_collections", "optax", "tensorboardX"), "train"),
     **dict.fromkeys(("array_record", "importlib_resources", "tensorflow_datasets"), "tfds"),
     "h5py": "evaluate",
+    "gradio": "demo",
 }
 """The extras of this package that bring packages which not all commands need."""
 

@@ -1,0 +1,1 @@
+"""`dgunet demo`: a local page that shows a restoration stage by stage."""
