@@ -281,7 +281,7 @@ def _write(
 
 def weakened(
     picture: Picture, restored: NDArray[np.float32], strength: float
-) -> NDArray[np.float32]:
+) -> NDArray[np.floating]:
     """Return input + `strength` · (restored − input), (H, W, 3).
 
     Args:
@@ -295,7 +295,7 @@ def weakened(
     return given + np.float32(strength) * (restored - given)
 
 
-def _strip(picture: Picture, estimates: Mapping[str, NDArray[np.float32]]) -> Picture:
+def _strip(picture: Picture, estimates: Mapping[str, NDArray[np.floating]]) -> Picture:
     """The picture as it was, then estimates, below their names; opaque."""
     named = {"input": picture} | {k: picture.with_colours(each) for k, each in estimates.items()}
     strip = side_by_side((captioned(each.pixels, name) for name, each in named.items()), GAP)
