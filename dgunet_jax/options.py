@@ -150,7 +150,10 @@ def add_no_cache(arguments: Arguments) -> None:
 
 OUTPUT = ("-o", "--output")
 BESIDE = "_restored"  # goes behind the names of results that lie beside their inputs
-DENOISER = "denoise"  # the installed network that restores pictures by itself
+DENOISER = "denoise"  # the installed network that restores pictures by itself,
+CAMERA = "camera"  # that for the files of cameras and phones,
+DEBLOCKER = "deblock"  # that for JPEG files of a quality below this,
+GOOD_QUALITY = 85
 ANY_OPERATOR = "any_operator"  # and the one that `--operator` takes
 DEFAULT_SIGMA = 2.0  # of photographs; on the [0, 255] scale
 
@@ -163,7 +166,8 @@ def add_installed(restore: argparse.ArgumentParser) -> None:
         help="a network that comes with the package, in place of --checkpoint: denoise, Gaussian"
         " noise (not that of cameras, JPEG or blur); camera, noise of cameras and phones (not"
         " strong noise or JPEG); deblock, JPEG (not noise); any_operator, with --operator (not an"
-        f" unknown blur); default: auto, {DENOISER}, or {ANY_OPERATOR} with --operator",
+        f" unknown blur). Default: auto, of JPEG files {DEBLOCKER} below quality {GOOD_QUALITY} and"
+        f" {CAMERA} from there on, as of HEIC and AVIF; of all others {DENOISER}",
     )
     restore.add_argument(
         "--strength",

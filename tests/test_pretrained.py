@@ -1,5 +1,7 @@
 """The networks that come with the package."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -79,3 +81,24 @@ def test_options_that_do_not_fit_are_told(tmp_path, monkeypatch, capsys, options
     assert main(["restore", "photo.png", *options]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "photo_restored.png").exists()
+
+
+def test_each_file_gets_the_network_for_its_kind(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.rint(PHOTOGRAPH[:32, :40] * 255).astype(np.uint8)
+    Path("in").mkdir()
+    Image.fromarray(pixels).save("in/old.jpg", quality=60)
+    Image.fromarray(pixels).save("in/phone.jpg", quality=92)
+    Image.fromarray(pixels).save("in/phone.avif", quality=60)
+    Image.fromarray(pixels).save("in/scan.png")
+    Image.fromarray(pixels).save("in/other.webp")
+    assert main(["restore", "in", "--output=out"]) == 0
+    said = capsys.readouterr().err
+    for line in ("deblock for 1 picture;", "camera for 2 pictures;", "denoise for 2 pictures;"):
+        assert line in said
+    names = {"old": "deblock", "scan": "denoise", "other": "denoise"}
+    for path in Path("in").iterdir():
+        network = names.get(path.stem, "camera")
+        expected = Restorer(*checkpoints.load(network))(read(path).colours())
+        written = read(f"out/{path.stem}.png" if path.stem != "phone" else f"out/{path.name}.png")
+        np.testing.assert_allclose(written.colours(), expected.clip(0, 1), 0, 0.51 / 255)

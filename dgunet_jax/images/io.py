@@ -48,6 +48,8 @@ OTHER_ENDINGS = {
 }
 """Endings of picture formats that are not read."""
 
+_STANDARD = 3688  # the sum of the table that Annex K of the standard has for luminance
+
 QUALITY = 95
 """Of JPEG files that are written."""
 
@@ -82,6 +84,23 @@ def read_header(path: PathLike | Encoded) -> Header:
         sides = stored.height, stored.width
         height, width = sides if orientation < 5 else sides[::-1]
         return Header(stored.format, height, width, stored.channels, stored.bits, stored.has_alpha)
+
+
+def jpeg_quality(path: PathLike) -> float | None:
+    """Return the quality of a JPEG file, 1 to 100; None of another format.
+
+    It is the one by which libjpeg would scale its table for luminance to the mean of the file's,
+    and too high below 20, where entries of tables end.
+    """
+    try:
+        with as_path(path).open("rb") as file, Image.open(file) as image:
+            tables = getattr(image, "quantization", None)
+    except (OSError, SyntaxError):  # what other readers read, or none
+        return None
+    if not tables:
+        return None
+    scale = 100 * sum(tables[min(tables)]) / _STANDARD
+    return max(1, 5000 / scale if scale > 100 else (200 - scale) / 2)
 
 
 def read(path: PathLike | Encoded) -> Picture:

@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,30 @@ import PIL.Image
 from jax.sharding import AxisType, Mesh
 
 from dgunet_jax.checkpoints import installed, installed_file, read_aloud
+from dgunet_jax.images import jpeg_quality, read_header
 from dgunet_jax.models.config import DGUNetConfig
-from dgunet_jax.options import ANY_OPERATOR, BESIDE, DEFAULT_SIGMA, DENOISER
-from dgunet_jax.restoration.inputs import Input, find, place
+from dgunet_jax.options import (
+    ANY_OPERATOR,
+    BESIDE,
+    CAMERA,
+    DEBLOCKER,
+    DEFAULT_SIGMA,
+    DENOISER,
+    GOOD_QUALITY,
+)
+from dgunet_jax.restoration.inputs import Input, Job, find, place
 from dgunet_jax.restoration.known import Named
 from dgunet_jax.restoration.measured import restore_measured
 from dgunet_jax.restoration.pipeline import restore_files, sort_out
 from dgunet_jax.restoration.restorer import Restorer
 from dgunet_jax.system.arrays import is_array_file
 from dgunet_jax.system.compilation import use_cache
-from dgunet_jax.system.errors import UserError, listed
+from dgunet_jax.system.errors import UserError, counted, listed
 from dgunet_jax.system.files import check_folder
 from dgunet_jax.system.hosts import Share
 from dgunet_jax.system.terminal import say
 
+_OF_PHONES = ("HEIC", "AVIF")
 _ENDINGS = {"jpeg": ".jpg", "tiff": ".tif", "same": None}
 
 
@@ -64,7 +74,7 @@ def _restore(options: argparse.Namespace) -> int:
     suffix = options.suffix or (BESIDE if options.output is None else "")
     named = None if options.operator is None else Named.parse(options.operator)
     _check_options(options)
-    checkpoint = options.checkpoint or _installed(options)
+    checkpoint = options.checkpoint or _named(options)
     found, failures = find(options.inputs, options.output)
     arrays = [Input(f.path, f.place, (0, 0)) for f in found if f.meant and is_array_file(f.path)]
     if arrays and not (named or options.sense):
@@ -95,33 +105,65 @@ def _restore(options: argparse.Namespace) -> int:
         waiting = [job for job in jobs if not all(target.exists() for target in job.targets)]
         say(f"{len(jobs) - len(waiting)} exist already")
         jobs = waiting
-    if jobs:
-        read = read_aloud(checkpoint, options.num_stages, options.weights)
-        model, variables = read.model, read.variables
-        _check_task(options, checkpoint, model.config)
-        restorer = Restorer(
-            model,
-            variables,
-            self_ensemble=options.self_ensemble,
-            tile=parse_tile(options.tile),
-            mesh=mesh,
-            window=options.window,
-            dtype=options.dtype,
-            precision=options.precision,
-            memory=memory,
-            noise=_noise(options, model.config),
-        )
-        alone = [job for job in jobs if named or job.path in paths]
-        if alone:
-            failures += restore_measured(restorer, alone, named, read.remark)
-        if len(alone) < len(jobs):
-            rest = [job for job in jobs if job not in alone]
-            outcome = restore_files(restorer, rest, read.remark, options.strength)
-            failures += outcome.failures
-            say(outcome.summary())
+    for path, of_path in _by_checkpoint(checkpoint, jobs).items():
+        if checkpoint is None:
+            say(f"{path.stem} for {counted(len(of_path), 'picture')}; --model chooses another")
+        failures += _restore_with(options, path, of_path, named, mesh, memory)
     for failure in failures:
         say(f"error: {failure}")
     return 2 if failures else 0
+
+
+def _restore_with(
+    options: argparse.Namespace,
+    checkpoint: Path,
+    jobs: list[Job],
+    named: Named | None,
+    mesh: Mesh | None,
+    memory: int | None,
+) -> list[str]:
+    """Restore pictures with a network; return one line for each that failed."""
+    read = read_aloud(checkpoint, options.num_stages, options.weights)
+    model = read.model
+    _check_task(options, checkpoint, model.config)
+    restorer = Restorer(
+        model,
+        read.variables,
+        self_ensemble=options.self_ensemble,
+        tile=parse_tile(options.tile),
+        mesh=mesh,
+        window=options.window,
+        dtype=options.dtype,
+        precision=options.precision,
+        memory=memory,
+        noise=_noise(options, model.config),
+    )
+    if named:
+        return restore_measured(restorer, jobs, named, read.remark)
+    arrays = [job for job in jobs if is_array_file(job.path)]
+    failures = restore_measured(restorer, arrays, named, read.remark) if arrays else []
+    if len(arrays) < len(jobs):
+        pictures = [job for job in jobs if job not in arrays]
+        outcome = restore_files(restorer, pictures, read.remark, options.strength)
+        failures += outcome.failures
+        say(outcome.summary())
+    return failures
+
+
+def _by_checkpoint(checkpoint: Path | None, jobs: Sequence[Job]) -> dict[Path, list[Job]]:
+    """Return the pictures by what is to restore them: the installed network for the kind of file
+    where no checkpoint is given."""
+    found: dict[Path, list[Job]] = {}
+    for job in jobs:
+        found.setdefault(checkpoint or installed_file(_suited(job.path)), []).append(job)
+    return found
+
+
+def _suited(path: Path) -> str:
+    """Return the name of the installed network for a file, by its format and quality."""
+    if (quality := jpeg_quality(path)) is not None:
+        return DEBLOCKER if quality < GOOD_QUALITY else CAMERA
+    return CAMERA if read_header(path).format in _OF_PHONES else DENOISER
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -144,11 +186,11 @@ def _check_options(options: argparse.Namespace) -> None:
         raise UserError(f"--sigma {options.sigma:g}: must be from 0 to 255, and go with --operator")
 
 
-def _installed(options: argparse.Namespace) -> Path:
-    """Return the file of the network of the package that a command line means."""
+def _named(options: argparse.Namespace) -> Path | None:
+    """Return the file of the installed network that a command line names; None: one for each."""
     name = options.model or "auto"
     if name == "auto":
-        name = DENOISER if options.operator is None else ANY_OPERATOR
+        return installed_file(ANY_OPERATOR) if options.operator else None
     if name not in (names := installed()):
         raise UserError(f"--model {name}: is not a model; the models are {listed(names)}")
     return installed_file(name)

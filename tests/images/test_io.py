@@ -18,6 +18,7 @@ from dgunet_jax.images import (
     NotAPicture,
     Picture,
     check_writable,
+    jpeg_quality,
     must_be_read,
     read,
     read_header,
@@ -434,3 +435,20 @@ def test_what_is_not_an_image_is_not_written(tmp_path, image, message):
     with pytest.raises(UserError, match=message):
         write(tmp_path / "a.png", image)
     assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("quality", [5, 20, 49, 75, 84, 85, 95])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_the_quality_of_a_jpeg_file_is_read_off_its_table(tmp_path, quality, mode):
+    Image.new(mode, (9, 7)).save(tmp_path / "a.jpg", quality=quality)
+    found = jpeg_quality(tmp_path / "a.jpg")
+    assert found is not None
+    # Entries of a table end at 255, so that below 20 the mean tells too much.
+    assert abs(found - quality) < 0.5 if quality > 20 else quality < found < 22
+
+
+def test_other_files_have_no_quality(tmp_path):
+    write(tmp_path / "a.webp", Picture(photograph()))
+    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    for name in ("a.webp", "b.jpg", "c.jpg"):
+        assert jpeg_quality(tmp_path / name) is None
