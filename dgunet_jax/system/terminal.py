@@ -19,6 +19,7 @@ _EXTRAS = {
     **dict.fromkeys(("array_record", "importlib_resources", "tensorflow_datasets"), "tfds"),
     "h5py": "evaluate",
     "gradio": "demo",
+    **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
 }
 """The extras of this package that bring packages which not all commands need."""
 
