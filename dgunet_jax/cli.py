@@ -15,6 +15,7 @@ from dgunet_jax.options import (
     add_analysis,
     add_demo,
     add_evaluation,
+    add_export,
     add_installed,
     add_pairs,
     add_preparing,
@@ -140,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     add_demo(demo)
+    _add_export(commands)
     return parser
 
 
@@ -186,6 +188,17 @@ def _add_analyze(commands: Any) -> None:
     )
     analyze.set_defaults(run=_analyze)
     add_analysis(analyze)
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write a network for programs without this package",
+        description="Writes a network and its weights as one file that other programs run, for"
+        " pictures of every size (see docs/export.md).",
+    )
+    export.set_defaults(run=_export)
+    add_export(export)
 
 
 def _convert(options: argparse.Namespace) -> int:
@@ -267,6 +280,12 @@ def _analyze(options: argparse.Namespace) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     from dgunet_jax.demo.command import run
+
+    return run(options)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from dgunet_jax.export import run
 
     return run(options)
 

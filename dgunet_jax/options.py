@@ -421,3 +421,24 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
     )
     add_memory(parser)
     add_no_cache(parser)
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser, required=True)
+    parser.add_argument(
+        "--format",
+        choices=("stablehlo", "onnx"),
+        required=True,
+        help="stablehlo: for JAX, on CPUs, GPUs and TPUs; onnx: for ONNX Runtime and others",
+    )
+    parser.add_argument(
+        *OUTPUT,
+        metavar="FILE",
+        type=path,
+        required=True,
+        help="its ending is that of the format: .stablehlo or .onnx",
+    )
+    parser.add_argument(
+        "--stages", action="store_true", help="give every stage's estimate, not only the last"
+    )
+    add_reading(parser)
