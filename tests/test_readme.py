@@ -74,8 +74,8 @@ def test_the_commands(workplace):
         assert cli.main(command) == 0, command
     for folder in ("scores/gopro", "scores/cbsd68/denoise", "my_scores"):
         assert len(json.loads(pathlib.Path(folder, "results.json").read_text())["images"]) == 1
-    for command in lines("analyze"):  # which is tested elsewhere, since it takes long
-        options = cli.parser().parse_args(command)
+    for command in lines("analyze", "export"):  # which are tested elsewhere: one takes long, and
+        options = cli.parser().parse_args(command)  # the other needs an extra
         assert str(options.checkpoint) in checkpoints.installed()
     training = (README.parent / "docs" / "training.md").read_text()
     (pack,) = re.findall(r"`dgunet (pack [^`]*)`", training)
