@@ -54,11 +54,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, body: bool) -> None:
         found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
-        content = found and self.server.files.get(f"{found[1]}/{found[3]}")
-        if not found or content is None or found[2] == "v2":
+        content = self.server.files.get(f"{found[1]}/{found[3]}") if found else None
+        if found is None or content is None or found[2] == "v2":
             known = found and any(name.startswith(f"{found[1]}/") for name in self.server.files)
             code = "EntryNotFound" if known else "RepoNotFound"
-            code = "RevisionNotFound" if known and found[2] == "v2" else code
+            if found and known and found[2] == "v2":
+                code = "RevisionNotFound"
             return self._answer(404, b"", {"X-Error-Code": code})
         headers = {"X-Repo-Commit": self.server.commit, "Accept-Ranges": "bytes"}
         if found[3].endswith(".safetensors"):
