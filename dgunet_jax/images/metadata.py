@@ -22,6 +22,8 @@ DESCRIPTION = 270
 _SHORT, _LONG = 3, 4
 _EXIF_PREFIX = re.compile(rb"(?:Exif\0\0){0,8}")
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)([1-8])(?=\s*[\"'<])")
+_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_MOST = 1 << 22  # bytes of tags; more is made to cost time and memory
 _PROFILE_HEADER = 128
 # Grey pixels of an RGB profile are RGB pixels with three equal channels.
 _SPACES = {1: (b"GRAY", b"RGB "), 3: (b"RGB ",), 4: (b"CMYK",)}
@@ -106,8 +108,39 @@ def camera_tags(exif: Image.Exif, tags: Iterable[int]) -> dict[int, Any]:
     return found
 
 
+def is_excessive(exif: bytes) -> bool:
+    """Return whether the tags of an EXIF block have more bytes than any camera writes."""
+    order = "<" if exif.startswith(b"II") else ">"
+    start = int.from_bytes(exif[4:8], "little" if order == "<" else "big")
+    return _claimed(io.BytesIO(exif), start, order, False) > _MOST
+
+
+def _claimed(file: BinaryIO, offset: int, order: str, big: bool, nested: bool = True) -> int:
+    """Return how many bytes the tags of a directory say they have, with the camera's and GPS'.
+
+    All may claim the same bytes of the file, which Pillow reads for each.
+    """
+    number, entry = ("Q", "HHQQ") if big else ("H", "HHLL")
+    size = struct.calcsize(order + entry)
+    total = 0
+    try:
+        file.seek(offset)
+        (count,) = struct.unpack(order + number, file.read(struct.calcsize(order + number)))
+        entries = file.read(min(count, 1 << 16) * size)
+        whole = entries[: len(entries) // size * size]
+        for tag, kind, length, value in struct.iter_unpack(order + entry, whole):
+            total += length * _SIZES.get(kind, 1)
+            if nested and tag in (_EXIF, _GPS):
+                total += _claimed(file, value, order, big, nested=False)
+    except (struct.error, OSError, OverflowError, ValueError):  # as Pillow will find
+        return total
+    return total
+
+
 def exif_of_tiff(file: BinaryIO, offset: int, order: str, big: bool) -> bytes | None:
     """Return the EXIF block made of a TIFF file's directory, None if it says nothing of the camera.
+
+    None as well if its tags have more bytes than any camera writes.
 
     The description is left out: scientific programs describe the stored pixels there.
 
@@ -117,6 +150,8 @@ def exif_of_tiff(file: BinaryIO, offset: int, order: str, big: bool) -> bytes | 
       order: "<" or ">", the file's byte order.
       big: whether it is a BigTIFF file.
     """
+    if _claimed(file, offset, order, big) > _MOST:
+        return None
     exif = Image.Exif()
     exif.endian, exif.bigtiff = order, big
     try:

@@ -22,6 +22,7 @@ from dgunet_jax.images.metadata import (
     camera_tags,
     cmyk_to_srgb,
     exif_of_tiff,
+    is_excessive,
 )
 from dgunet_jax.images.picture import Picture, bands
 from dgunet_jax.images.stored import DamagedFile, Stored, check_single, to_full_range
@@ -211,7 +212,7 @@ def encode(picture: Picture) -> bytes:
     """
     block = picture.exif or b"II*\0"
     exif = Image.Exif()
-    exif.load(picture.exif or b"")
+    exif.load(b"" if is_excessive(block) else picture.exif or b"")
     height, width, channels = picture.pixels.shape
     samples = picture.samples()
     little = block.startswith(b"II")

@@ -11,7 +11,7 @@ import tifffile
 from PIL import ExifTags, Image, ImageOps
 
 from dgunet_jax.images import Picture, read, write
-from dgunet_jax.images.metadata import turned_upright, upright
+from dgunet_jax.images.metadata import is_excessive, turned_upright, upright
 from tests.images.encodings import cmyk_profile, deep, exif, photograph, png, profile
 from tests.images.expectations import check
 
@@ -265,3 +265,15 @@ def test_read_converts_cmyk_plainly_without_a_usable_profile(tmp_path: Path, bad
     image = Image.fromarray(RGB).convert("CMYK")
     image.save(path, icc_profile=bad)
     assert check(path, np.asarray(image.convert("RGB"))).icc_profile is None
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("count", "excessive"), [(60, False), (80, True)])
+def test_tags_that_claim_more_bytes_than_a_camera_writes_are_told(order, count, excessive):
+    """All of them the same 65,000 bytes, in the camera's own directory."""
+    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 8)
+    outer = struct.pack(f"{order}HHHIII", 1, 0x8769, 4, 1, 26, 0)
+    entries = [struct.pack(f"{order}HHII", 37500 + i, 7, 65_000, 2000) for i in range(count)]
+    inner = struct.pack(f"{order}H", count) + b"".join(entries)
+    block = start + outer + inner
+    assert is_excessive(block + bytes(67_000 - len(block))) == excessive
