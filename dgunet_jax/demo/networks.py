@@ -27,7 +27,7 @@ class Network:
     """A network that restores pictures and shows its steps.
 
     Attributes:
-      task: what it restores, in a few words; "" where nobody says.
+      task: what it restores, in a few words; "" if the checkpoint does not say.
       restorer: gives its estimates.
       unfolded: gives its gradient steps.
       remark: what files that it restores say of it.

@@ -59,7 +59,7 @@ class Restoration:
 
     Args:
       file: the picture.
-      clean: the file of a clean picture of the same size to compare with; None: there is none.
+      clean: the file of a clean picture of the same size to compare with, or None.
       network: what restores it.
       folder: where the files lie.
 

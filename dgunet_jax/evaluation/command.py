@@ -186,7 +186,7 @@ def conduct_each(
     outcomes = {name: _conduct(members, task, suite) for name, task in tasks.items()}
     failures = [failure for each in outcomes.values() for failure in each.failures]
     if not all(each.evaluations for each in outcomes.values()):
-        return _tell(failures)  # pictures are left to other processes
+        return _tell(failures)  # the rest is left to other processes, or failed
     costs = {name: cost_of(*task.method.network()) for name, task in tasks.items()}
     table = comparison(members, suite, outcomes, costs)
     show(table.text())
@@ -303,7 +303,6 @@ def evaluate(protocol: Protocol, task: Task) -> Evaluation | None:
         missing = [each for each in samples if each.name in names - scored.kept.keys()]
         restored = scored.kept | _restored(missing, source)
         report.write_report(output, evaluation, shown, restored)
-        report.data_set_table(evaluation).write(output)
     return evaluation
 
 

@@ -122,7 +122,7 @@ def write_report(
     shown: Mapping[str, Sequence[str]],
     restored: Mapping[str, RestoredSample],
 ) -> None:
-    """Write report.html.
+    """Write report.html, and its table to table.md and table.tex.
 
     Args:
       folder: where.
@@ -130,7 +130,8 @@ def write_report(
       shown: names of the samples to show, by the title above them.
       restored: samples of these names; one that is missing is not shown.
     """
-    protocol, scored = evaluation.protocol, evaluation.scored
+    protocol, scored, table = evaluation.protocol, evaluation.scored, data_set_table(evaluation)
+    table.write(folder)
 
     def strip(name: str) -> dict[str, Any]:
         return {
@@ -146,7 +147,7 @@ def write_report(
         "evaluation.html",
         title=f"{protocol.title}: {evaluation.label}",
         header=header(evaluation),
-        table=data_set_table(evaluation),
+        table=table,
         failures=evaluation.failures,
         largest_error=f"{LARGEST_ERROR:g}",
         strips={title: each for title, each in strips.items() if each},

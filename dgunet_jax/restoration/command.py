@@ -108,7 +108,8 @@ def _restore(options: argparse.Namespace) -> int:
     for path, of_path in _by_checkpoint(checkpoint, jobs).items():
         if checkpoint is None:
             say(f"{path.stem} for {counted(len(of_path), 'picture')}; --model chooses another")
-        failures += _restore_with(options, path, of_path, named, mesh, memory)
+        alone = [job for job in of_path if named or job.path in paths]
+        failures += _restore_with(options, path, of_path, alone, named, mesh, memory)
     for failure in failures:
         say(f"error: {failure}")
     return 2 if failures else 0
@@ -117,12 +118,17 @@ def _restore(options: argparse.Namespace) -> int:
 def _restore_with(
     options: argparse.Namespace,
     checkpoint: Path,
-    jobs: list[Job],
+    jobs: Sequence[Job],
+    alone: Sequence[Job],
     named: Named | None,
     mesh: Mesh | None,
     memory: int | None,
 ) -> list[str]:
-    """Restore pictures with a network; return one line for each that failed."""
+    """Restore pictures with a network, those that were measured `alone`.
+
+    Returns:
+      One line for each that failed.
+    """
     read = read_aloud(checkpoint, options.num_stages, options.weights)
     model = read.model
     _check_task(options, checkpoint, model.config)
@@ -138,13 +144,10 @@ def _restore_with(
         memory=memory,
         noise=_noise(options, model.config),
     )
-    if named:
-        return restore_measured(restorer, jobs, named, read.remark)
-    arrays = [job for job in jobs if is_array_file(job.path)]
-    failures = restore_measured(restorer, arrays, named, read.remark) if arrays else []
-    if len(arrays) < len(jobs):
-        pictures = [job for job in jobs if job not in arrays]
-        outcome = restore_files(restorer, pictures, read.remark, options.strength)
+    failures = restore_measured(restorer, alone, named, read.remark) if alone else []
+    if len(alone) < len(jobs):
+        rest = [job for job in jobs if job not in alone]
+        outcome = restore_files(restorer, rest, read.remark, options.strength)
         failures += outcome.failures
         say(outcome.summary())
     return failures
